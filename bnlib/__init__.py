@@ -1,0 +1,61 @@
+"""Batch normalization, claim by claim: layers, experiments and the statistics behind the book.
+
+The names below are loaded when first used, so that ``import bnlib`` and the layers
+cost no more than ``import torch``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnlib import functional
+    from bnlib.claims import ledger
+    from bnlib.data import cifar10, digits, fashion_mnist
+    from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
+    from bnlib.models import convnet, mlp, resnet
+    from bnlib.results import load_results
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "BatchNorm1d": "layers",
+    "BatchNorm2d": "layers",
+    "BatchNorm3d": "layers",
+    "cifar10": "data",
+    "convnet": "models",
+    "digits": "data",
+    "fashion_mnist": "data",
+    "ledger": "claims",
+    "load_results": "results",
+    "mlp": "models",
+    "resnet": "models",
+}
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "cifar10",
+    "convnet",
+    "digits",
+    "fashion_mnist",
+    "functional",
+    "ledger",
+    "load_results",
+    "mlp",
+    "resnet",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"bnlib.{_HOME[name]}"), name)
+    if name == "functional":
+        return import_module("bnlib.functional")
+    raise AttributeError(f"module 'bnlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
