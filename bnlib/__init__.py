@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnlib import functional
-    from bnlib.claims import ledger
     from bnlib.data import cifar10, digits, fashion_mnist
     from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
     from bnlib.models import convnet, mlp, resnet
     from bnlib.results import load_results
+    from bnlib.verdicts import ledger
 
 __version__ = "0.1.0"
 
@@ -27,7 +27,7 @@ _HOME = {
     "convnet": "models",
     "digits": "data",
     "fashion_mnist": "data",
-    "ledger": "claims",
+    "ledger": "verdicts",
     "load_results": "results",
     "mlp": "models",
     "resnet": "models",

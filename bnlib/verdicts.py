@@ -1,0 +1,110 @@
+"""The ledger: every claim of the book with its verdict, computed from the stored results."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bnlib.claims import Claim, Judgement, claims_hash, holm_by_chapter, judge
+from bnlib.experiments import Experiment, load_all
+from bnlib.results import has_results, load_results, provenance, results_folder
+
+COLUMNS = (
+    "id", "chapter", "kind", "statement", "sources", "estimate", "ci_low", "ci_high", "p", "n",
+    "verdict",
+)  # fmt: skip
+
+
+def ledger(results: Path | str | None = None) -> pd.DataFrame:
+    """Return all claims with their verdicts, one row each.
+
+    Parameters
+    ----------
+    results : path, optional
+        Folder of results to judge; by default those that come with the package.
+
+    Returns
+    -------
+    DataFrame
+        Columns id, chapter, kind, statement, sources, estimate, ci_low, ci_high, p (adjusted by
+        Holm's method within the chapter), n, verdict; then prediction, unit, experiment and
+        edited (whether the claim was changed after the run that judges it). A censored side of
+        an interval is infinite, or 0 for a ratio.
+    """
+    judgements = judge_all(results)
+    p = holm_by_chapter([j for j, _, _ in judgements])
+    rows = [_row(j, p.get(j.claim.id, math.nan), name, old) for j, name, old in judgements]
+    return pd.DataFrame(rows)
+
+
+def judgement(claim_id: str, results: Path | str | None = None) -> Judgement:
+    """Return one claim with its verdict and strata.
+
+    Raises
+    ------
+    KeyError
+        If there is no such claim.
+    """
+    for found, _, _ in judge_all(results):
+        if found.claim.id == claim_id:
+            return found
+    raise KeyError(f"there is no claim {claim_id!r}; `bnlib claims` lists them")
+
+
+def judge_all(results: Path | str | None = None) -> list[tuple[Judgement, str, bool]]:
+    """Return every claim's judgement with its experiment's name and whether it was edited."""
+    folder = results_folder(results)
+    found = []
+    for experiment in load_all():
+        found += [(j, experiment.name, old) for j, old in _judged(experiment, folder)]
+    return found
+
+
+def _judged(experiment: Experiment, folder: Path) -> tuple[tuple[Judgement, bool], ...]:
+    path = folder / f"{experiment.name}.parquet"
+    stamp = path.stat().st_mtime_ns if path.exists() else 0
+    return _judged_at(experiment, folder, stamp)
+
+
+@lru_cache(maxsize=256)
+def _judged_at(
+    experiment: Experiment,
+    folder: Path,
+    stamp: int,  # noqa: ARG001 - part of the key: judge again when the file changes
+) -> tuple[tuple[Judgement, bool], ...]:
+    if not has_results(experiment.name, folder):
+        return tuple((judge(claim, None), False) for claim in experiment.claims)
+    table = load_results(experiment.name, folder)
+    edited = provenance(experiment.name, folder)["claims_hash"] != claims_hash(experiment.claims)
+    return tuple((judge(claim, table), edited) for claim in experiment.claims)
+
+
+def _row(found: Judgement, p: float, experiment: str, edited: bool) -> dict[str, Any]:
+    claim: Claim = found.claim
+    e = found.estimate
+    low, high = (math.nan, math.nan) if e is None else (e.low, e.high)
+    if found.censored in ("low", "both"):
+        high = math.inf
+    if found.censored in ("high", "both"):
+        low = -math.inf
+    return {
+        "id": claim.id,
+        "chapter": claim.chapter,
+        "kind": claim.kind,
+        "statement": claim.statement,
+        "sources": list(claim.sources),
+        "estimate": math.nan if e is None else claim.shown(e.mean),
+        "ci_low": claim.shown(low),
+        "ci_high": claim.shown(high),
+        "p": p,
+        "n": 0 if e is None else e.n,
+        "verdict": found.verdict,
+        "prediction": claim.prediction,
+        "unit": claim.unit,
+        "experiment": experiment,
+        "edited": edited,
+    }
