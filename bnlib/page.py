@@ -79,9 +79,9 @@ def glue_claim(claim: str, spec: str = ".3g") -> dict[str, str]:
     KeyError
         If the ledger has no such claim.
     """
-    from bnlib.claims import ledger
+    import bnlib
 
-    rows = ledger().set_index("id")
+    rows = bnlib.ledger().set_index("id")
     if claim not in rows.index:
         raise KeyError(f"the ledger has no claim {claim!r}")
     row = rows.loc[claim]

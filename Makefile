@@ -1,0 +1,67 @@
+# Everything the project does, by one word each. `make help` lists them.
+#
+#   TORCH_INDEX  a further package index for pip, empty by default. For a build of PyTorch
+#                without CUDA on Linux:
+#                make book TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   PYTHON       the Python that makes the virtual environment (3.11 or later)
+#   PORT         where `make serve` listens
+#   CI           `true` turns every skip into a failure
+
+PYTHON ?= python3
+PORT ?= 8000
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet \
+       $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c requirements.lock
+
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve test lint reproduce lock clean
+
+help:  ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: pip runs again only when the package's metadata or the lock have changed.
+$(VENV)/.book: pyproject.toml requirements.lock | $(BIN)/python
+	@echo "Installing the book's environment into $(VENV) (some minutes the first time)"
+	$(PIP) -e ".[book]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.book
+	@echo "Installing what the tests need"
+	$(PIP) -e ".[book,test,distributed]"
+	@touch $@
+
+book: $(VENV)/.book  ## build the site into _build/html
+	@$(BIN)/python tools/build.py
+
+serve: book  ## build, then serve the site at http://127.0.0.1:8000
+	@echo "http://127.0.0.1:$(PORT)  (end with Ctrl-C)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# The site's tests look at the built site, and the notebooks' at its one execution.
+test: $(VENV)/.test book  ## run every test, slow ones and those in a real browser included
+	@$(BIN)/python tools/machine.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: $(VENV)/.test  ## rules, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+reproduce: $(VENV)/.book  ## recompute every result from nothing; says first what it costs
+	$(BIN)/bnlib list
+	$(BIN)/bnlib run all
+	$(BIN)/bnlib claims
+
+lock:  ## write requirements.lock anew: the latest versions that the ranges allow
+	$(PYTHON) tools/lock.py $(if $(TORCH_INDEX),--index $(TORCH_INDEX))
+
+clean:  ## remove what was built, and the environment
+	rm -rf _build $(VENV) dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,29 @@
+"""The book's own Sphinx extension: what its chapters need beyond MyST, one subject a file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from bookext import (
+    cache,
+    claims,
+    exercises,
+    figures,
+    fold,
+    notebooks,
+    provenance,
+    quiz,
+    theme,
+)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register every part; a cell that Sphinx itself executes knows that it is in the book."""
+    os.environ["BNLIB_BOOK"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for part in (fold, cache, claims, exercises, figures, provenance, quiz, theme, notebooks):
+        part.setup(app)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,136 @@
+"""Execute the chapters in parallel, one thread and one process per core, into the cache.
+
+The book's build then finds every page executed. Each exercise's stub runs just before its
+solution, in the same kernel, so one execution serves the site, the notebooks and the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from myst_nb.core.read import read_myst_markdown_notebook
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "_ext"))
+
+from bookext import stubs  # noqa: E402 - after the path is set
+from bookext.cache import folder  # noqa: E402
+from bookext.exercises import is_solution  # noqa: E402
+from bookext.notebooks import executed_path  # noqa: E402
+
+TIMEOUT = 300
+
+
+def pages(toc: object) -> list[str]:
+    """Names of all pages in a table of contents, in order."""
+    if isinstance(toc, list):
+        return [name for item in toc for name in pages(item)]
+    if not isinstance(toc, dict):
+        return []
+    own = [str(toc[key]) for key in ("root", "file") if key in toc]
+    return own + [name for key in ("parts", "chapters", "sections") for name in pages(toc.get(key))]
+
+
+def chapters(root: Path = ROOT) -> dict[str, NotebookNode]:
+    """Pages with code, read exactly as the book's build reads them."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    found = {}
+    for name in pages(toc):
+        path = root / f"{name}.md"
+        if path.is_file() and "format_name: myst" in (text := path.read_text(encoding="utf-8")):
+            notebook = read_myst_markdown_notebook(text)
+            if any(cell.cell_type == "code" for cell in notebook.cells):
+                found[name] = notebook
+    return found
+
+
+def with_stubs(notebook: NotebookNode) -> NotebookNode:
+    """Copy a notebook, putting before each marked solution its stub, which is allowed to fail."""
+    copy = nbformat.from_dict(notebook)
+    copy.cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and is_solution(cell.metadata):
+            metadata = {"tags": ["stub", "raises-exception"]}
+            copy.cells.append(nbformat.v4.new_code_cell(stubs.stub(cell.source), metadata=metadata))
+        copy.cells.append(nbformat.from_dict(cell))
+    return copy
+
+
+def run(name: str, notebook: NotebookNode, root: Path) -> tuple[NotebookNode, float]:
+    """Execute one chapter in a fresh kernel; the notebook, stubs included, and the seconds."""
+    start = time.perf_counter()
+    ready = with_stubs(notebook)
+    place = {"metadata": {"path": str((root / name).parent)}}
+    # Without timing in the cells: the cache compares their metadata too.
+    client = NotebookClient(
+        ready, timeout=TIMEOUT, kernel_name="python3", resources=place, record_timing=False
+    )
+    client.execute()
+    return ready, time.perf_counter() - start
+
+
+def store(name: str, notebook: NotebookNode, seconds: float, root: Path) -> None:
+    """Put an executed chapter into the cache, and a copy with its stubs beside it for the tests."""
+    notebook.metadata["seconds"] = round(seconds, 2)
+    copy = executed_path(name, root)
+    full = copy.with_suffix(".stubs.ipynb")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, full)
+    notebook.cells = [c for c in notebook.cells if "stub" not in c.metadata.get("tags", [])]
+    nbformat.write(notebook, copy)
+    bundle = CacheBundleIn(notebook, str(root / f"{name}.md"), data={"execution_seconds": seconds})
+    get_cache(str(folder(root))).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def missing(found: dict[str, NotebookNode], root: Path) -> list[str]:
+    """Chapters that the cache does not hold."""
+    cache = get_cache(str(folder(root)))
+    names = []
+    for name, notebook in found.items():
+        try:
+            cache.match_cache_notebook(notebook)
+        except KeyError:
+            names.append(name)
+            continue
+        if not executed_path(name, root).is_file():
+            names.append(name)
+    return names
+
+
+def main(root: Path = ROOT, jobs: int | None = None) -> int:
+    """Execute what is not cached; the number of chapters that failed."""
+    os.environ.update({"BNLIB_BOOK": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    found = chapters(root)
+    todo = missing(found, root)
+    jobs = jobs or os.cpu_count() or 1
+    print(f"{len(found)} chapters with code, {len(todo)} to execute, {jobs} at a time", flush=True)
+    failed = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(run, name, found[name], root): name for name in todo}
+        for future in as_completed(futures):
+            name = futures[future]
+            try:
+                notebook, seconds = future.result()
+            except (CellExecutionError, TimeoutError, RuntimeError, ValueError) as error:
+                failed += 1
+                print(f"FAILED {name}\n{error}", file=sys.stderr, flush=True)
+                continue
+            store(name, notebook, seconds, root)
+            print(f"  {name}: {seconds:.1f} s", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    raise SystemExit(1 if main() else 0)
