@@ -1,0 +1,197 @@
+"""The store: what is written is read back, damage is named, hashes see what matters."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import protocols
+import pytest
+from protocols import Run, measure
+
+from bnlib import claims, provenance, results, runner, verdicts, verify
+from bnlib.claims import Claim
+from bnlib.experiments import Experiment, load, load_all
+from bnlib.results import ResultsError
+
+
+def final_loss(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the toy's last loss per seed."""
+    return table[(table["metric"] == "loss") & (table["step"] == 30)][["seed", "value"]]
+
+
+CLAIM = Claim(
+    "toy-learns", "toy", "empirical", "The toy learns.", "A loss below 0.3.", ("ioffe2015",),
+    final_loss, support=0.7, refute=0.9,
+)  # fmt: skip
+
+
+def toy_runs(seeds: object, tuned: object) -> list[Run]:
+    """Return one run per seed."""
+    del tuned
+    return [Run("toy", seed) for seed in seeds]  # type: ignore[attr-defined]
+
+
+TOY = Experiment("toy", "A toy", "toy", range(5), toy_runs, measure, (CLAIM,), 0.1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Run the toy and return its store."""
+    with ThreadPoolExecutor(1) as executor:
+        runner.run_experiment(TOY, results=tmp_path, executor=executor)
+    return tmp_path
+
+
+def test_round_trip(store: Path) -> None:
+    table = results.load_results("toy", store)
+    expected = pd.concat([measure(Run("toy", s)).assign(seed=s) for s in range(5)])
+    assert table["value"].tolist() == expected["value"].tolist()
+    assert list(table.columns) == ["kind", "seed", "seconds", "step", "metric", "value"]
+    info = results.provenance("toy", store)
+    assert info["seeds"] == list(range(5))
+    assert info["runs"] == 5
+    assert info["code_hash"] == provenance.code_hash(measure)
+    assert info["core_seconds"] > 0
+    assert {"commit", "clean", "date", "cpu", "versions", "grid_hash", "claims_hash"} <= set(info)
+
+
+def test_no_pickles(store: Path) -> None:
+    kinds = {path.suffix for path in store.rglob("*") if path.is_file()}
+    assert kinds == {".parquet", ".json"}
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.95])
+def test_damaged_results_are_named(store: Path, keep: float) -> None:
+    path = store / "toy.parquet"
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * keep)])
+    with pytest.raises(ResultsError, match=r"toy.parquet is damaged.*bnlib run toy"):
+        results.load_results("toy", store)
+
+
+def test_flipped_bit_in_a_page_is_noticed(store: Path) -> None:
+    path = store / "toy.parquet"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 3] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ResultsError, match="is damaged"):
+        results.load_results("toy", store)
+
+
+def test_missing_and_damaged_provenance(store: Path) -> None:
+    with pytest.raises(ResultsError, match="bnlib run other"):
+        results.provenance("other", store)
+    with pytest.raises(ResultsError, match="bnlib run other"):
+        results.load_results("other", store)
+    (store / "toy.json").write_text("{")
+    with pytest.raises(ResultsError, match="is damaged"):
+        results.provenance("toy", store)
+
+
+def test_verify_accepts_the_truth_and_names_a_lie(store: Path) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        options = {"sample": 5, "seed": 0, "executor": executor, "results": store}
+        checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
+        assert [c.agrees for c in checks] == [True] * 5
+        table = results.load_results("toy", store)
+        table.loc[table["seed"] == 3, "value"] += 1e-15 + 1e-3
+        results.save_results("toy", table, store)
+        lies = [c for c in verify.verify([TOY], **options) if not c.agrees]  # type: ignore[arg-type]
+    assert [c.run.seed for c in lies] == [3]
+
+
+def test_verify_on_another_processor_has_a_tolerance(store: Path) -> None:
+    info = results.provenance("toy", store)
+    results.save_provenance("toy", {**info, "cpu": "another one"}, store)
+    table = results.load_results("toy", store)
+    with ThreadPoolExecutor(1) as executor:
+        options = {"sample": 5, "seed": 0, "executor": executor, "results": store}
+        for shift, agrees in ((1e-6, True), (1e-2, False)):
+            results.save_results("toy", table.assign(value=table["value"] + shift), store)
+            checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
+            assert {c.agrees for c in checks} == {agrees}
+
+
+def test_code_hash_ignores_words_and_sees_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(protocols.__file__).read_text()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def hash_of(name: str, old: str = "", new: str = "") -> str:
+        assert old in source
+        (tmp_path / f"{name}.py").write_text(source.replace(old, new) if old else source + new)
+        return provenance.code_hash(importlib.import_module(name).measure)
+
+    before = hash_of("unchanged")
+    assert before == provenance.code_hash(measure)
+    assert hash_of("words", "Train a little network", "Other words") == before
+    assert hash_of("comment", new="\n# a comment\n") == before
+    # `counting` is not reached by `measure`, `images` is
+    assert hash_of("elsewhere", "{run.seed}-", "{run.seed}+") == before
+    assert hash_of("data", "2.0 * y", "3.0 * y") != before
+    assert hash_of("batch", "batch_size=10", "batch_size=20") != before
+
+
+def test_code_hash_covers_the_modules_that_train() -> None:
+    names = provenance._measuring_modules(
+        provenance._tree(protocols), provenance._reached(provenance._tree(protocols), "measure")
+    )
+    assert [m.__name__ for m in names] == ["bnlib.data", "bnlib.models", "bnlib.train"]
+
+
+def test_restamp_records_the_new_hash(store: Path) -> None:
+    info = results.provenance("toy", store)
+    assert verify.outdated([TOY], store) == []
+    results.save_provenance("toy", {**info, "code_hash": "old"}, store)
+    assert verify.outdated([TOY], store) == [TOY]
+    verify.restamp(TOY, store)
+    assert results.provenance("toy", store) == info
+
+
+def test_a_threshold_edited_after_the_run_is_flagged(store: Path) -> None:
+    ((found, edited),) = verdicts._judged(TOY, store)
+    assert found.verdict == "supported"
+    assert not edited
+    later = replace(TOY, claims=(replace(CLAIM, support=0.6),))
+    ((_, edited),) = verdicts._judged(later, store)
+    assert edited
+    assert claims.claims_hash(later.claims) != claims.claims_hash(TOY.claims)
+
+
+def test_other_results_are_judged_by_themselves(store: Path) -> None:
+    table = results.load_results("toy", store)
+    results.save_results("toy", table.assign(value=1.0), store)
+    ((found, _),) = verdicts._judged(TOY, store)
+    assert found.verdict == "refuted"
+
+
+def test_every_claim_has_one_id_a_chapter_and_sources() -> None:
+    rows = verdicts.ledger()
+    assert rows["id"].is_unique
+    assert rows["sources"].map(len).min() > 0
+    assert set(rows["verdict"]) <= {"supported", "refuted", "depends", "inconclusive", "not run"}
+
+
+def test_committed_results_are_those_of_the_code() -> None:
+    for experiment in load_all():
+        info = results.provenance(experiment.name)
+        runs = experiment.runs(list(experiment.seeds), runner.tuned_rates(experiment))
+        assert info["seeds"] == list(experiment.seeds)
+        assert info["grid_hash"] == provenance.grid_hash(runs), experiment.name
+        assert info["code_hash"] == provenance.code_hash(experiment.measure), experiment.name
+        assert info["clean"], f"{experiment.name} was run on a tree with changes"
+        assert json.dumps(info["tuned"]) == json.dumps(runner.tuned_rates(experiment))
+    assert not verdicts.ledger()["edited"].any()
+
+
+def test_unknown_names_are_errors() -> None:
+    with pytest.raises(ValueError, match="there are: convergence"):
+        load("nothing")
+    with pytest.raises(KeyError, match="bnlib claims"):
+        verdicts.judgement("nothing")

@@ -1,0 +1,203 @@
+"""Statistics against other libraries and against simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import require
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from bnlib.claims import Claim, judge
+from bnlib.stats import arrivals, bootstrap, holm, log_ratio, mean_band, paired_t, steps_to
+
+NULLS = 2000
+
+
+def test_paired_t_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=10), rng.normal(0.5, size=10)
+    found, oracle = paired_t(b - a), scipy_stats.ttest_rel(b, a)
+    assert found.p == pytest.approx(oracle.pvalue)
+    interval = oracle.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize("n", [5, 10, 14])
+def test_interval_covers_the_truth_in_95_of_100_cases(n: int) -> None:
+    rng = np.random.default_rng(n)
+    covered = 0
+    for _ in range(NULLS):
+        found = paired_t(rng.normal(0.3, 1.0, n))
+        covered += found.low <= 0.3 <= found.high
+    assert 0.93 <= covered / NULLS <= 0.97
+
+
+def test_equal_differences_have_an_interval_without_width() -> None:
+    found = paired_t([0.2] * 5)
+    assert (found.low, found.high, found.p) == (found.mean, found.mean, 0.0)
+    assert paired_t([0.0] * 5).p == 1.0
+
+
+@pytest.mark.parametrize("bad", [[], [1.0], [1.0, math.nan], [1.0, math.inf]])
+def test_too_few_or_infinite_differences_are_refused(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="at least two finite"):
+        paired_t(bad)
+
+
+def test_bootstrap_covers_less_than_student_at_five_seeds() -> None:
+    """Why it is shown as a check and never decides."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(150):
+        found = bootstrap(rng.normal(size=5))
+        covered += found.low <= 0 <= found.high
+    assert 0.70 <= covered / 150 <= 0.91
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
+    multitest = require("statsmodels.stats.multitest")
+    oracle = multitest.multipletests(p, method="holm")[1]
+    np.testing.assert_allclose(holm(p), oracle)
+
+
+def test_mean_band_is_student_per_group() -> None:
+    table = pd.DataFrame({"step": [1, 1, 1, 2, 2, 2], "value": [1.0, 2, 3, 4, 4, 7]})
+    band = mean_band(table, "step")
+    low, high = scipy_stats.t.interval(0.95, 2, loc=5, scale=math.sqrt(3) / math.sqrt(3))
+    assert band.loc[1, ["mean", "low", "high", "n"]].tolist() == pytest.approx([5, low, high, 3])
+
+
+def test_steps_to_interpolates_on_the_log_axis() -> None:
+    assert steps_to([10, 1000], [0.0, 1.0], 0.5) == (pytest.approx(100), False)
+    assert steps_to([10, 1000], [0.6, 1.0], 0.5) == (10, False)
+    assert steps_to([10, 1000], [0.0, 0.4], 0.5) == (1000, True)
+    for steps in ([], [0, 1], [2, 1]):
+        with pytest.raises(ValueError, match="positive and increasing"):
+            steps_to(steps, [0.0] * len(steps), 0.5)
+
+
+def curves() -> pd.DataFrame:
+    rows = [("none", 0, 100, 0.3), ("bn", 0, 10, 0.9), ("bn", 0, 100, 0.9), ("none", 1, 100, 0.3),
+            ("bn", 1, 100, 0.2)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["norm", "seed", "step", "value"])
+    return table.assign(metric="accuracy")
+
+
+def test_censored_pairs_are_kept_and_marked() -> None:
+    found = arrivals(curves(), ["norm", "seed"], 0.8)
+    ratio = log_ratio(found[found["norm"] == "none"], found[found["norm"] == "bn"], ["seed"])
+    assert ratio["censored"].tolist() == ["low", "both"]
+    assert ratio["value"].tolist() == pytest.approx([math.log(10), 0.0])
+
+
+def claim(statistic: object, **options: object) -> Claim:
+    defaults: dict[str, object] = {"support": 0.5, "refute": 0.2}
+    return Claim("x", "c", "empirical", "s", "p", (), statistic, **{**defaults, **options})  # type: ignore[arg-type]
+
+
+def values(value: list[float], **columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"seed": range(len(value)), "value": value, **columns})
+
+
+def verdict_of(table: pd.DataFrame, **options: object) -> str:
+    return judge(claim(lambda t: t, **options), table).verdict
+
+
+def test_verdicts() -> None:
+    noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+    assert verdict_of(values(list(0.9 + noise))) == "supported"
+    assert verdict_of(values(list(0.0 + noise))) == "refuted"
+    assert verdict_of(values(list(0.35 + noise))) == "inconclusive"
+    assert verdict_of(values(list(0.5 + noise))) == "inconclusive"
+    assert verdict_of(values(list(0.9 + noise)[:4])) == "not run"
+    assert verdict_of(values(list(-0.9 + noise)), support=-0.5, refute=-0.2) == "supported"
+    assert verdict_of(values(list(0.1 + noise)), support=-0.5, refute=-0.2) == "refuted"
+    assert judge(claim(lambda t: t), None).verdict == "not run"
+
+
+def test_strata_that_differ_make_it_depend() -> None:
+    noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+    table = pd.concat(
+        [values(list(0.9 + noise), stratum="a"), values(list(0.0 + noise), stratum="b")]
+    )
+    found = judge(claim(lambda t: t), table)
+    assert found.verdict == "depends"
+    assert found.strata["verdict"].tolist() == ["supported", "refuted"]
+    assert found.estimate is not None
+    assert found.estimate.mean == pytest.approx(0.45)
+    assert verdict_of(table[table["stratum"] == "a"]) == "supported"
+
+
+def test_strata_have_simultaneous_intervals() -> None:
+    noise = [-0.2, -0.1, 0.0, 0.1, 0.2]
+    table = pd.concat([values(noise, stratum=s) for s in "abcd"])
+    strata = judge(claim(lambda t: t), table).strata
+    half = scipy_stats.t.ppf(1 - 0.05 / 8, 4) * np.std(noise, ddof=1) / math.sqrt(5)
+    assert strata["high"].tolist() == pytest.approx([half] * 4)
+
+
+def test_lower_bound_may_support_but_never_refute() -> None:
+    noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+    low = ["", "low", "low", "", ""]
+    assert verdict_of(values(list(0.9 + noise), censored=low)) == "supported"
+    assert verdict_of(values(list(0.0 + noise), censored=low)) == "inconclusive"
+    high = ["high"] * 5
+    assert verdict_of(values(list(0.9 + noise), censored=high)) == "inconclusive"
+    assert verdict_of(values(list(0.0 + noise), censored=high)) == "refuted"
+    assert verdict_of(values(list(0.9 + noise), censored=["low", "high", "", "", ""])) == (
+        "inconclusive"
+    )
+
+
+def test_exact_claims_go_by_the_worst_seed_and_theory_by_the_mean() -> None:
+    table = values([1.0, 1.0, 1.0, 1.0, 1.1])
+    options = {"expected": 1.0, "tolerance": 0.05}
+    exact = Claim("x", "c", "exact", "s", "p", (), lambda t: t, **options)  # type: ignore[arg-type]
+    theory = Claim("x", "c", "theory", "s", "p", (), lambda t: t, **options)  # type: ignore[arg-type]
+    assert judge(exact, table).verdict == "refuted"
+    assert judge(theory, table).verdict == "supported"
+
+
+@pytest.mark.parametrize("options", [{"support": math.nan}, {"support": 0.2}, {"refute": math.nan}])
+def test_claims_that_nothing_could_settle_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="needs a support"):
+        claim(lambda t: t, **options)
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_no_effect_is_hardly_ever_called_supported(n: int) -> None:
+    """An effect that sits on the threshold is called supported in at most 2.5% of cases."""
+    rng = np.random.default_rng(n)
+    false = sum(
+        verdict_of(values(list(rng.normal(0.5, 1.0, n)))) == "supported" for _ in range(NULLS)
+    )
+    # three standard errors of a share of .025 among 2,000
+    assert false / NULLS <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / NULLS)
+
+
+def test_no_effect_in_any_of_twelve_strata() -> None:
+    """With simultaneous intervals even one false stratum among twelve stays rare."""
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(300):
+        table = pd.concat([values(list(rng.normal(0.5, 1.0, 10)), stratum=i) for i in range(12)])
+        strata = judge(claim(lambda t: t), table).strata
+        false += (strata["verdict"] == "supported").any()
+    assert false / 300 <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 300)
+
+
+def test_a_known_effect_is_found() -> None:
+    rng = np.random.default_rng(3)
+    found = sum(
+        verdict_of(values(list(rng.normal(1.5, 0.5, 10)))) == "supported" for _ in range(200)
+    )
+    # noncentral t: an effect of two standard deviations beyond the threshold, n = 10
+    power = scipy_stats.nct.sf(scipy_stats.t.ppf(0.975, 9), 9, 2 * math.sqrt(10))
+    assert found / 200 >= power - 3 * math.sqrt(power * (1 - power) / 200) - 0.005
