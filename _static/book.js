@@ -54,7 +54,13 @@
     const figure = JSON.parse(box.querySelector("script").textContent);
     const layout = { ...figure.layout, autosize: true };
     delete layout.width;
-    if (window.innerWidth < 640) layout.margin = { l: 45, r: 10, ...{ t: 50, b: 45 } };
+    const small = window.innerWidth < 640;
+    layout.margin = { l: small ? 45 : 60, r: 12, t: 56, b: 48, ...figure.layout.margin };
+    if (typeof layout.title === "string") layout.title = { text: layout.title };
+    const heading = { x: 0, xref: "paper", xanchor: "left", font: { size: 16, weight: 600 } };
+    if (layout.title) layout.title = { ...heading, ...layout.title };
+    // Below the label of the axis.
+    layout.sliders = layout.sliders?.map((slider) => ({ pad: { t: 46 }, ...slider }));
     const config = { responsive: true, displaylogo: false, displayModeBar: false };
     const Plotly = await loadPlotly();
     const target = document.createElement("div");

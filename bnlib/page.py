@@ -218,5 +218,5 @@ def _display(bundle: Bundle, metadata: dict[str, Any]) -> None:
         from IPython.display import display
     except ImportError:
         return
-    if get_ipython() is not None:  # type: ignore[no-untyped-call]
-        display(bundle, raw=True, metadata=metadata)  # type: ignore[no-untyped-call]
+    if get_ipython() is not None:
+        display(bundle, raw=True, metadata=metadata)

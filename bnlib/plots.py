@@ -355,7 +355,7 @@ def forest(
         strata[label].astype(str).tolist() if isinstance(label, str) else [str(s) for s in label]
     )
     if log:
-        ax.set_xscale("log")
+        _ratio_axis(ax)
     for value, text, look in (
         (null, "no effect", ":"),
         (support, "supported beyond", "-"),
@@ -374,8 +374,21 @@ def forest(
     ax.set_ylim(-0.6, len(strata) - 0.4)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(xlabel)
-    if any(value is not None for value in (null, support, refute)):
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    # Room for the arrows, and a legend that stays clear of the label whatever the height.
+    ax.margins(x=0.14)
+    fig = ax.get_figure(root=True)
+    if fig is not None and not fig.legends and ax.get_legend_handles_labels()[0]:
+        fig.legend(loc="outside lower center", ncols=3)
+
+
+def _ratio_axis(ax: Axes) -> None:
+    """Logarithmic abscissa with ticks at 1, 2, 5, 10, written as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _interval(ax: Axes, y: float, estimate: float, low: float, high: float, color: str) -> None:

@@ -44,6 +44,9 @@ def forget_old_cells() -> None:
 def sphinx(everything: bool) -> int:
     """Run Jupyter Book, warnings being errors; the exit status."""
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT)]
+    if everything:
+        # Pages that are no longer in the book must not stay on the site.
+        shutil.rmtree(BUILD / "html", ignore_errors=True)
     command += ["-n", "-W", "--keep-going", "--path-output", str(ROOT), *(["--all"] * everything)]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 

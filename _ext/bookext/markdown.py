@@ -31,7 +31,7 @@ def inline(node: nodes.Node) -> str:
         return f"${node.astext()}$"
     if isinstance(node, nodes.literal):
         return f"`{node.astext()}`"
-    if isinstance(node, nodes.image):
+    if isinstance(node, nodes.image) or "leans-mark" in node.get("classes", []):  # type: ignore[attr-defined]
         return ""
     if isinstance(node, nodes.raw):
         return node.astext() if node.get("format") == "html" else ""
@@ -80,7 +80,7 @@ def inline_children(node: nodes.Node) -> str:
 
 def _math(node: nodes.math_block) -> str:
     text = node.astext().strip()
-    number = node.get("number")
+    number = node.get("bn_number")
     if node.get("nowrap"):
         return f"$$\n{text}\n$$" if not text.startswith("\\begin") else text
     if "\\\\" in text and "\\begin" not in text:
@@ -116,27 +116,35 @@ def _table(node: nodes.table) -> str:
 
 def _admonition(node: nodes.Element, level: int) -> str:
     title = next((child for child in node.children if isinstance(child, nodes.title)), None)
-    words = inline_children(title) if title is not None else type(node).__name__.capitalize()
     rest = [child for child in node.children if child is not title]
-    return _quote(f"**{words}**\n\n{blocks(rest, level)}")
+    words = " ".join(
+        part for part in (_kind(node), inline_children(title) if title else "") if part
+    )
+    head = f"**{words}**\n\n" if words else ""
+    return _quote(head + blocks(rest, level))
 
 
-def _titled(node: nodes.Element, level: int) -> str:
-    """Theorems, proofs, exercises: a bold title, then the content, as a quotation."""
-    title, rest = "", []
-    for child in node.children:
-        if isinstance(child, nodes.title) or "admonition-title" in child.get("classes", []):  # type: ignore[attr-defined]
-            title = inline_children(child)
-        else:
-            rest.append(child)
-    kind = str(node.get("title") or node.get("type") or "").capitalize()
-    return _quote(f"**{title or kind}**\n\n{blocks(rest, level)}")
+def _kind(node: nodes.Element) -> str:
+    """Name the kind of a box where its title does not: Theorem 1.1, Exercise 2.3, Note."""
+    name = type(node).__name__
+    if isinstance(node, nodes.admonition) or not isinstance(node, nodes.Admonition):
+        return ""
+    if name in ("note", "warning", "tip", "hint", "important", "caution", "danger", "attention"):
+        return name.capitalize()
+    word = str(node.get("realtype") or node.get("type") or "").capitalize()
+    return f"{word} {node.get('bn_number', '')}".strip()
+
+
+def _proof(node: nodes.Element, level: int) -> str:
+    """Unwrap the box that a proof puts around its box."""
+    return blocks(list(node.children), level)
 
 
 def _figure(node: nodes.figure) -> str:
     caption = next(iter(node.findall(nodes.caption)), None)
     legend = next(iter(node.findall(nodes.legend)), None)
-    parts = [f"*{inline_children(caption)}*"] if caption is not None else []
+    label = f"**Fig. {node['bn_number']}.** " if node.get("bn_number") else ""
+    parts = [label + inline_children(caption)] if caption is not None else []
     if legend is not None:
         parts.append(blocks(legend.children))
     return "\n\n".join(parts)
@@ -146,14 +154,22 @@ def _details(summary: str, body: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
+def _plain(node: nodes.Node) -> str:
+    """Text for a summary, where Markdown is not read everywhere but formulas are."""
+    if isinstance(node, nodes.math):
+        return f"${node.astext()}$"
+    if isinstance(node, nodes.Text):
+        return escape(node.astext(), quote=False)
+    return "".join(_plain(child) for child in node.children)
+
+
 def _quiz(node: quiz, level: int) -> str:
     options = [child for child in node.children if isinstance(child, quiz_option)]
     question = [child for child in node.children if not isinstance(child, quiz_option)]
     parts = [f"**{TITLES[node['kind']]}.**", blocks(question, level)]
     for item in options:
         body = f"**{word(item)}** {blocks(item.children[1:], level)}"
-        # Markdown inside a summary is not read everywhere: plain text is.
-        parts.append(_details(escape(item.children[0].astext()), body))
+        parts.append(_details(_plain(item.children[0]), body))
     return "\n\n".join(parts)
 
 
@@ -178,11 +194,11 @@ def block(node: nodes.Node, level: int = 1) -> str:
     if isinstance(node, nodes.raw):
         keep = node.get("format") == "html" and "bn-plotly" not in node.astext()
         return node.astext() if keep else ""
+    if type(node).__name__ == "proof_node":
+        return _proof(node, level)  # type: ignore[arg-type]
     for kind, write in _WRITERS.items():
         if isinstance(node, kind):
             return write(node, level)
-    if "proof" in node.get("classes", []) or "exercise" in type(node).__name__:  # type: ignore[attr-defined]
-        return _titled(node, level)  # type: ignore[arg-type]
     if node.children and all(isinstance(c, nodes.Text | nodes.Inline) for c in node.children):
         return inline_children(node)
     return blocks(list(node.children), level)

@@ -156,6 +156,19 @@ def convert(
     return new_notebook(cells=cells, metadata={"kernelspec": executed.metadata["kernelspec"]})
 
 
+def _number(env: BuildEnvironment, doctree: nodes.document, docname: str) -> None:
+    """Note on each figure, formula and theorem the number that the site gives it."""
+    numbers = {
+        key: ".".join(map(str, number))
+        for kinds in env.toc_fignumbers.get(docname, {}).values()
+        for key, number in kinds.items()
+    }
+    for node in doctree.findall(nodes.Element):
+        known = [numbers[key] for key in node.get("ids", []) if key in numbers]
+        if known:
+            node["bn_number"] = known[0]
+
+
 def _write(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if app.builder.format != "html" or not has_notebook(app.env, docname):
         return
@@ -163,12 +176,24 @@ def _write(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if not executed.is_file():
         # Built without `make book`: the source of the cells, without their outputs.
         executed = Path(app.outdir).parent / "jupyter_execute" / f"{docname}.ipynb"
+    _number(app.env, doctree, docname)
     notebook = convert(doctree, nbformat.read(executed, 4), address())
     target = Path(app.outdir) / "notebooks" / f"{notebook_name(docname)}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
 
 
+def _prune(app: Sphinx, error: Exception | None) -> None:
+    """Remove notebooks of pages that are no more."""
+    if error is not None or app.builder.format != "html":
+        return
+    names = {notebook_name(doc) for doc in app.env.found_docs if has_notebook(app.env, doc)}
+    for path in (Path(app.outdir) / "notebooks").glob("*.ipynb"):
+        if path.stem not in names:
+            path.unlink()
+
+
 def setup(app: Sphinx) -> None:
     """Write the notebook whenever its page is written, last of all handlers."""
+    app.connect("build-finished", _prune)
     app.connect("doctree-resolved", _write, priority=900)
