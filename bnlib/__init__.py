@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnlib import functional
     from bnlib.data import cifar10, digits, fashion_mnist
-    from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
+    from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm
     from bnlib.models import convnet, mlp, resnet
     from bnlib.results import load_results
     from bnlib.verdicts import ledger
@@ -23,6 +23,7 @@ _HOME = {
     "BatchNorm1d": "layers",
     "BatchNorm2d": "layers",
     "BatchNorm3d": "layers",
+    "GhostBatchNorm": "layers",
     "cifar10": "data",
     "convnet": "models",
     "digits": "data",
@@ -37,6 +38,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "GhostBatchNorm",
     "cifar10",
     "convnet",
     "digits",
