@@ -174,7 +174,8 @@ def _check_size(input: Tensor, training: bool, eps: float) -> None:
             f"Expected more than 1 value per channel when training, got input size {input.size()}"
         )
     if eps < 0:
-        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+        needed = "positive or zero during training" if training else "non-negative"
+        raise ValueError(f"batch_norm eps must be {needed}, but got {eps}")
 
 
 def _check_vectors(

@@ -165,5 +165,8 @@ def test_module_errors(cls, case):
     )
     for family in (nn, layers):
         module = getattr(family, cls.__name__)(*arguments.args, **arguments.kwargs)
+        if family is layers and module.eps == 0:
+            assert module(*given.args, **given.kwargs).isfinite().all()  # the one difference
+            continue
         with pytest.raises(case.error_type, match=case.error_regex):
             module(*given.args, **given.kwargs)
