@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnlib import functional
+    from bnlib.convert import flax_options, from_flax, from_keras, to_flax, to_keras
     from bnlib.data import cifar10, digits, fashion_mnist
     from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm
     from bnlib.models import convnet, mlp, resnet
@@ -28,10 +29,15 @@ _HOME = {
     "convnet": "models",
     "digits": "data",
     "fashion_mnist": "data",
+    "flax_options": "convert",
+    "from_flax": "convert",
+    "from_keras": "convert",
     "ledger": "verdicts",
     "load_results": "results",
     "mlp": "models",
     "resnet": "models",
+    "to_flax": "convert",
+    "to_keras": "convert",
 }
 
 __all__ = [
@@ -43,11 +49,16 @@ __all__ = [
     "convnet",
     "digits",
     "fashion_mnist",
+    "flax_options",
+    "from_flax",
+    "from_keras",
     "functional",
     "ledger",
     "load_results",
     "mlp",
     "resnet",
+    "to_flax",
+    "to_keras",
 ]
 
 
