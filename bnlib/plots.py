@@ -32,7 +32,7 @@ COLORS: dict[str, str] = {
     "ws": "#3d9bd9",
     "ghost": "#4f7fd0",
     "renorm": "#004c78",
-    "sync": "#2aa5b8",
+    "sync": "#15889a",
     "skipinit": "#8a6d3b",
     "fixup": "#a23b3b",
     "nf": "#4d7c2a",

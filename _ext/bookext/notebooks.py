@@ -16,7 +16,7 @@ from bookext import stubs
 from bookext.cache import ROOT, folder
 from bookext.exercises import is_solution
 from bookext.fold import fold
-from bookext.markdown import block
+from bookext.markdown import block, blocks
 from bookext.repository import address
 
 PREFIX = "application/papermill.record/"
@@ -94,11 +94,13 @@ class Writer:
             self.cells.append(new_markdown_cell(text))
         self.pending = []
 
-    def add_code(self, index: int) -> None:
+    def add_code(self, index: int, shown: nodes.Element | None = None) -> None:
         """Add code cell `index`, and before it those that the page does not show."""
         for position in sorted(i for i in self.code if i <= index):
             self.flush()
             self.cells.append(_code_cell(self.code.pop(position)))
+        if shown is not None:
+            _resolve_markdown(self.cells[-1], shown)
 
     def walk(self, node: nodes.Node, level: int) -> None:
         """Visit the parts of a page in order."""
@@ -107,7 +109,7 @@ class Writer:
             for child in node.children:
                 self.walk(child, level + 1)
         elif isinstance(node, nodes.container) and node.get("nb_element") == "cell_code":
-            self.add_code(node["cell_index"])
+            self.add_code(node["cell_index"], node)
         elif isinstance(node, nodes.literal_block) and node.get("stub"):
             self.flush()
             self.cells.append(new_code_cell(node.astext(), metadata={"tags": ["raises-exception"]}))
@@ -137,6 +139,19 @@ def _code_cell(cell: NotebookNode) -> NotebookNode:
         metadata = {"jupyter": {"source_hidden": True}, "cellView": "form"}
     outputs = _shown(cell.get("outputs", []))
     return new_code_cell(source, outputs=outputs, metadata=metadata)
+
+
+def _resolve_markdown(cell: NotebookNode, shown: nodes.Element) -> None:
+    """Put what the page shows in place of Markdown output, whose citations only Sphinx reads."""
+    outputs = [out for out in cell.outputs if "text/markdown" in out.get("data", {})]
+    parts = [part for part in shown.children if _is_output(part)]
+    if len(outputs) == 1 and parts:
+        text = blocks([child for part in parts for child in part.children])
+        outputs[0]["data"] = {"text/markdown": text}
+
+
+def _is_output(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code_output"
 
 
 def convert(

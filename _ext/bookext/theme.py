@@ -37,8 +37,19 @@ def _buttons(
     context["header_buttons"] = buttons
 
 
+def _mend(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Drop the roles of a bibliography that screen readers no longer know, or read wrongly."""
+    body = context.get("body")
+    if isinstance(body, str) and "doc-biblioentry" in body:
+        body = body.replace(' role="doc-biblioentry"', "")
+        context["body"] = body.replace('<div role="list" class="citation-list">', "<div>")
+
+
 def setup(app: Sphinx) -> None:
     """Run after the theme has set its own buttons (priority 501)."""
     # Jupyter Book sets it for sphinx_comments, which the book leaves out.
     app.add_config_value("comments_config", {}, "")
     app.connect("html-page-context", _buttons, priority=900)
+    app.connect("html-page-context", _mend, priority=900)
