@@ -80,7 +80,7 @@ def inline_children(node: nodes.Node) -> str:
 
 def _math(node: nodes.math_block) -> str:
     text = node.astext().strip()
-    number = node.get("bn_number")
+    number = node.get("bn_number") or node.get("number")
     if node.get("nowrap"):
         return f"$$\n{text}\n$$" if not text.startswith("\\begin") else text
     if "\\\\" in text and "\\begin" not in text:
