@@ -55,6 +55,32 @@ def judgement(claim_id: str, results: Path | str | None = None) -> Judgement:
     raise KeyError(f"there is no claim {claim_id!r}; `bnlib claims` lists them")
 
 
+def strata(claim_id: str, results: Path | str | None = None) -> pd.DataFrame:
+    """Return the strata of a claim as a reader sees them, one row each.
+
+    Returns
+    -------
+    DataFrame
+        Columns stratum, estimate, ci_low, ci_high, p, n, censored, verdict; a log ratio as the
+        ratio, a censored side of an interval open (infinite, or 0 for a ratio).
+    """
+    found = judgement(claim_id, results)
+    shown = found.claim.shown
+    rows = []
+    for row in found.strata.to_dict("records"):
+        low, high = _open(row["low"], row["high"], row["censored"])
+        rows.append(
+            {
+                "stratum": row["stratum"],
+                "estimate": shown(row["mean"]),
+                "ci_low": shown(low),
+                "ci_high": shown(high),
+                **{key: row[key] for key in ("p", "n", "censored", "verdict")},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def judge_all(results: Path | str | None = None) -> list[tuple[Judgement, str, bool]]:
     """Return every claim's judgement with its experiment's name and whether it was edited."""
     folder = results_folder(results)
@@ -86,11 +112,7 @@ def _judged_at(
 def _row(found: Judgement, p: float, experiment: str, edited: bool) -> dict[str, Any]:
     claim: Claim = found.claim
     e = found.estimate
-    low, high = (math.nan, math.nan) if e is None else (e.low, e.high)
-    if found.censored in ("low", "both"):
-        high = math.inf
-    if found.censored in ("high", "both"):
-        low = -math.inf
+    low, high = (math.nan, math.nan) if e is None else _open(e.low, e.high, found.censored)
     return {
         "id": claim.id,
         "chapter": claim.chapter,
@@ -108,3 +130,12 @@ def _row(found: Judgement, p: float, experiment: str, edited: bool) -> dict[str,
         "experiment": experiment,
         "edited": edited,
     }
+
+
+def _open(low: float, high: float, censored: str) -> tuple[float, float]:
+    """Open the side of an interval that censored runs say nothing about."""
+    if censored in ("low", "both"):
+        high = math.inf
+    if censored in ("high", "both"):
+        low = -math.inf
+    return low, high
