@@ -57,7 +57,9 @@ class Provenance(SphinxDirective):
     @staticmethod
     def _words(name: str, facts: dict[str, Any]) -> list[nodes.Node]:
         cost = f"{human(float(facts['core_seconds']))} on one core"
-        counts = f"{facts['runs']} runs, {_seeds(facts['seeds'])}, {cost}, {facts['date'][:10]}, "
+        tuning = facts.get("tuning_runs", 0)
+        runs = f"{facts['runs']} runs" + (f" and {tuning} to tune rates" if tuning else "")
+        counts = f"{runs}, {_seeds(facts['seeds'])}, {cost}, {facts['date'][:10]}, "
         command = f"bnlib run {name}"
         dirty = "" if facts.get("clean", True) else " (tree not clean)"
         return [
