@@ -25,6 +25,9 @@ from bnlib.formulas import Moments, merge_moments, widen
 BLOCK = 2**19
 # Largest row over which per-channel values are written out; see `spread`.
 SPREAD = 2**16
+# Means nearer to zero than so many standard deviations need not be subtracted first: see
+# `normalize`.
+NEAR = 64
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -39,7 +42,7 @@ def split_rows(x: Tensor) -> Sequence[Tensor]:
     rows = as_rows(x)
     if x.device.type != "cpu" or x.numel() <= BLOCK:
         return (rows,)
-    return rows.split(max(1, BLOCK * len(rows) // x.numel()))
+    return torch.split(rows, max(1, BLOCK * len(rows) // x.numel()))
 
 
 def with_scratch(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -105,19 +108,34 @@ def _shifted_moments(rows: Tensor, scratch: Tensor) -> Moments:
 def normalize(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """Compute ``formulas.normalize`` of a dense tensor (N, C, ...)."""
+    """Compute ``formulas.normalize`` of a dense tensor (N, C, ...).
+
+    Centring first costs an operation and is what keeps digits when the mean is large. Of a
+    large tensor whose means are near zero, scale x + (shift - scale mean) is as good.
+    """
     y = torch.empty_like(x)
-    shift = torch.zeros_like(widen(var)) if bias is None else widen(bias).reshape(-1)
-    vectors = (widen(mean), _scale(var, weight, eps), shift)
-    mean, scale, shift = (spread(v, as_rows(x)) for v in vectors)
-    for rows, out, scratch in with_scratch(x, y):
-        torch.addcmul(shift, torch.sub(rows, mean, out=scratch), scale, out=out)
+    mean, inverse = widen(mean), torch.rsqrt(widen(var) + eps)
+    scale = inverse if weight is None else inverse * weight.reshape(-1)
+    shift = torch.zeros_like(mean) if bias is None else widen(bias).reshape(-1)
+    if len(split_rows(x)) > 1 and (mean * inverse).abs().max() < NEAR:
+        _scale_and_shift(x, scale, shift - mean * scale, out=y)
+    else:
+        _centre_scale_and_shift(x, mean, scale, shift, out=y)
     return y
 
 
-def _scale(var: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    inverse = torch.rsqrt(widen(var) + eps)
-    return inverse if weight is None else inverse * weight.reshape(-1)
+def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
+    scale, shift = (spread(v, as_rows(x)) for v in (scale, shift))
+    for rows, out_rows in zip(split_rows(x), split_rows(out), strict=True):
+        torch.addcmul(shift, rows, scale, out=out_rows)
+
+
+def _centre_scale_and_shift(
+    x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor, out: Tensor
+) -> None:
+    mean, scale, shift = (spread(v, as_rows(x)) for v in (mean, scale, shift))
+    for rows, out_rows, scratch in with_scratch(x, out):
+        torch.addcmul(shift, torch.sub(rows, mean, out=scratch), scale, out=out_rows)
 
 
 def batch_norm_backward(
@@ -126,11 +144,13 @@ def batch_norm_backward(
     """Compute ``formulas.batch_norm_backward`` for a dense input (N, C, ...)."""
     if g.stride() != x.stride():
         g = torch.empty_like(x).copy_(g)
-    inverse, scale = _scale(var, None, eps), _scale(var, weight, eps)
-    share = scale * (-x.shape[1] / x.numel())
+    inverse = torch.rsqrt(var + eps)
+    scale = inverse if weight is None else inverse * weight.reshape(-1)
     grad_bias, product = _gradient_sums(g, x, mean)
     grad_weight = product * inverse
-    grad_input = _combine(g, x, mean, scale, grad_weight * inverse * share, grad_bias * share)
+    share = scale * (-x.shape[1] / x.numel())
+    along_x = grad_weight * inverse * share
+    grad_input = _combine(g, scale, x, along_x, grad_bias * share - along_x * mean)
     return grad_input, grad_weight, grad_bias
 
 
@@ -147,11 +167,16 @@ def _gradient_sums(g: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     return total, product
 
 
-def _combine(g: Tensor, x: Tensor, mean: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a g + b (x - mean) + c, with mean, a, b and c of shape (C,)."""
+def _combine(g: Tensor, a: Tensor, x: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Return a g + b x + c, with a, b and c of shape (C,).
+
+    b x + c stands for b (x - mean). It is a small part of the sum, and off by no more than
+    if x were off by a unit in its last place.
+    """
     result = torch.empty_like(x)
-    mean, a, b, c = (spread(v, as_rows(x)) for v in (mean, a, b, c))
+    a, b, c = (spread(v, as_rows(x)) for v in (a, b, c))
     for rows, g_rows, out, scratch in with_scratch(x, g, result):
-        torch.addcmul(c, torch.sub(rows, mean, out=scratch), b, out=scratch)
-        torch.addcmul(scratch, g_rows, a, out=out)
+        partial = out if out.dtype == scratch.dtype else scratch
+        torch.addcmul(c, rows, b, out=partial)
+        torch.addcmul(partial, g_rows, a, out=out)
     return result

@@ -340,7 +340,9 @@ NAN, INF = float("nan"), float("inf")
 )
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_nan_and_inf_go_where_torchs_go(value, where, training, layout):
+@pytest.mark.parametrize("block", [blocked.BLOCK, 16])
+def test_nan_and_inf_go_where_torchs_go(monkeypatch, value, where, training, layout, block):
+    monkeypatch.setattr(blocked, "BLOCK", block)
     arguments = {
         "input": torch.randn(3, 4, 2, 2),
         "running_mean": torch.randn(4),
