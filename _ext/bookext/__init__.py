@@ -17,6 +17,7 @@ from bookext import (
     provenance,
     quiz,
     theme,
+    widgets,
 )
 
 
@@ -24,6 +25,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register every part; a cell that Sphinx itself executes knows that it is in the book."""
     os.environ["BNLIB_BOOK"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for part in (fold, cache, claims, exercises, figures, provenance, quiz, theme, notebooks):
+    parts = (fold, cache, claims, exercises, figures, provenance, quiz, theme, notebooks, widgets)
+    for part in parts:
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
