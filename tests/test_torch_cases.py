@@ -18,6 +18,12 @@ with warnings.catch_warnings():
 from bnlib import layers
 from bnlib.functional import batch_norm
 
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 TOLERANCE = {
     torch.float64: {"rtol": 1e-9, "atol": 1e-9},
     torch.float32: {"rtol": 5e-5, "atol": 5e-5},
