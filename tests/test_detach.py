@@ -70,7 +70,7 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
     def sweep(runs: list[detach.Run]) -> pd.DataFrame:
         return pd.concat([detach.measure(r).assign(**dataclasses.asdict(r)) for r in runs])
 
-    tuned = detach.choose(sweep(detach.tuning()[::7] + detach.tuning()[3::7]))
+    tuned = detach.choose(sweep(detach.tuning()[::8] + detach.tuning()[3::8]))
     assert set(tuned) == {f"{net}/{arm}" for net in detach.NETS for arm in detach.ARMS}
     table = sweep(detach.runs(range(5), tuned))
     found = {claim.id: judge(claim, table) for claim in detach.CLAIMS}

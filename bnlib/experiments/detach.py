@@ -27,7 +27,7 @@ from bnlib.train import Probe, accuracy, reproducible, train
 SEEDS, TUNING_SEEDS = range(10), (9201, 9202)
 NETS: dict[str, Init] = {"sigmoid": "xavier", "relu": "he"}  # activation and initial weights
 ARMS = ("none", "mean", "variance", "both")  # what is detached
-RATES, TUNING_RATES = (0.3, 3.0), (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+RATES, TUNING_RATES = (0.3, 3.0), (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STEPS, BATCH = 1_000, 60
 RECORDED, LAST = (0, 125, 250, 500, 900, 950, 1_000), 900  # final accuracy: mean from LAST on
 
