@@ -100,3 +100,20 @@ def test_autocast_changes_nothing():
             found = batch_norm(values, None, None, w, b, True)
         assert found.dtype == values.dtype
         assert torch.equal(found, plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_gradients_are_rounded_once(monkeypatch, dtype):
+    monkeypatch.setattr(blocked, "BLOCK", 200)
+    x, g = (torch.randn(64, 4, 5).to(dtype) for _ in range(2))
+    gradients = []
+    for wide in (False, True):
+        leaf = (x.float() if wide else x).requires_grad_()
+        y = batch_norm(leaf, None, None, training=True)
+        gradients.append(torch.autograd.grad(y, leaf, g.to(y.dtype))[0].to(dtype))
+    assert (gradients[0] == gradients[1]).float().mean() > 0.99
+
+
+def test_constant_channels_have_no_negative_variance():
+    for value in torch.linspace(1, 2e4, 200):
+        assert blocked.moments(value.expand(999, 3).contiguous()).var.min() >= 0
