@@ -143,6 +143,29 @@ def table(results: Path | str | None = None) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
+def markdown(chapters: Path | str = ".", results: Path | str | None = None) -> str:
+    """Return the table as MyST Markdown, a chapter linked where its file exists.
+
+    Parameters
+    ----------
+    chapters : path
+        Folder of the chapters, as the page that shows the table sees it.
+    results : path, optional
+        As in `table`.
+    """
+    lines = [
+        "| What people say | Who says or contests it | Tested in | Verdict |",
+        "|---|---|---|---|",
+    ]
+    for row in table(results).to_dict("records"):
+        there = (Path(chapters) / f"{row['chapter']}.md").exists()
+        tested = f"[{row['title']}]({row['chapter']}.md)" if there else row["title"]
+        cited = "{cite:t}`" + ",".join(row["sources"]) + "`"
+        verdicts = " ".join("{verdict}`" + claim + "`" for claim in row["claims"]) or "*not run*"
+        lines.append(f"| {row['text']} | {cited} | {tested} | {verdicts} |")
+    return "\n".join(lines)
+
+
 def _matches(claim_id: str, pattern: str) -> bool:
     if pattern.endswith("*"):
         return claim_id.startswith(pattern[:-1])
