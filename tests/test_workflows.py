@@ -75,7 +75,11 @@ def test_asks_for_no_more_than_it_needs(name: str):
     granted = {
         job: body["permissions"] for job, body in workflow["jobs"].items() if "permissions" in body
     }
-    wanted = {"pages": {"pages": "write", "id-token": "write"}, "release": {"contents": "write"}}
+    wanted = {
+        "pages": {"pages": "write", "id-token": "write"},
+        "notebooks": {"contents": "write"},  # pushes the branch that Colab opens
+        "release": {"contents": "write"},
+    }
     assert granted == (wanted if name == "publish" else {})
 
 
