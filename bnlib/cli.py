@@ -139,6 +139,7 @@ def claims(
         sys.stdout.write(json.dumps(_records(rows[list(COLUMNS)]), indent=2) + "\n")
         return
     table = Table("claim", "estimate", "95% interval", "p (Holm)", "n", "verdict")
+    table.columns[0].overflow = "fold"  # a claim's id is what one copies
     for row in rows.to_dict("records"):
         interval = f"{_number(row['ci_low'])} to {_number(row['ci_high'])}" if row["n"] else ""
         p = "" if math.isnan(row["p"]) else f"{row['p']:.2g}"
