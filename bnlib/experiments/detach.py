@@ -224,6 +224,6 @@ EXPERIMENT = Experiment(
     name="detach",
     title="Networks trained with batch mean or variance detached in the backward pass",
     chapter="backward",
-    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=8,
+    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=11,
     tuning=tuning, choose=choose,
 )  # fmt: skip
