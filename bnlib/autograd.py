@@ -34,7 +34,8 @@ class BatchNormFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Carry a gradient back from the output to input, weight and bias."""
-        g, x, weight, mean, var = grads[0], *ctx.saved_tensors
+        g = grads[0]
+        x, weight, mean, var = ctx.saved_tensors
         if g is None:
             return None, None, None, None
         if torch.is_grad_enabled():

@@ -34,7 +34,7 @@ class Moments(NamedTuple):
 
     mean: Tensor
     var: Tensor
-    count: int
+    count: int  # type: ignore[assignment]  # in place of tuple.count, which nobody needs here
 
 
 def widen(x: Tensor) -> Tensor:
