@@ -42,7 +42,7 @@ def test_claims_of_an_empty_folder_are_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "nothing"], "there is no experiment 'nothing'; there are: convergence"),
+        (["run", "nothing"], "there is no experiment 'nothing'; there are: "),
         (["run", "convergence", "--seeds", "7"], "--seeds takes first:end"),
         (["run", "convergence", "--seeds", "9:3"], "--seeds takes first:end"),
         (["data", "fetch", "mnist"], "there is no data set 'mnist'"),

@@ -101,7 +101,7 @@ import sys
 from protocols import Run, measure
 from bnlib.sweep import SweepInterrupted, sweep
 if __name__ == "__main__":
-    runs = [Run("toy", seed, seconds=0.4) for seed in range(8)]
+    runs = [Run("toy", seed, seconds=float(sys.argv[2])) for seed in range(8)]
     try:
         sweep(measure, runs, sys.argv[1], jobs=2, on_done=lambda d, t: print(d, flush=True))
     except SweepInterrupted as stop:
@@ -110,12 +110,12 @@ if __name__ == "__main__":
 """
 
 
-def start(tmp_path: Path, folder: Path) -> subprocess.Popen[str]:
-    """Start the script's sweep in a session of its own."""
+def start(tmp_path: Path, folder: Path, seconds: float = 0.4) -> subprocess.Popen[str]:
+    """Start the script's sweep of 8 runs in a session of its own."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder)], env=ENVIRONMENT, start_new_session=True,
+        [sys.executable, str(script), str(folder), str(seconds)], env=ENVIRONMENT, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -133,13 +133,13 @@ def wait_for(folder: Path, files: int, process: subprocess.Popen[str]) -> None:
 def test_kill_in_mid_sweep_and_resume_gives_the_identical_table(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    process = start(tmp_path, folder)
+    process = start(tmp_path, folder, 1.0)
     wait_for(folder, 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.parquet")}
     assert 2 <= len(kept) < 8
-    runs = [Run("toy", seed, seconds=0.4) for seed in range(8)]
+    runs = [Run("toy", seed, seconds=1.0) for seed in range(8)]
     resumed = sweep(measure, runs, folder, jobs=2).table
     fresh = sweep(measure, runs, tmp_path / "fresh", jobs=2).table
     same(resumed, fresh)
@@ -151,7 +151,7 @@ def test_kill_in_mid_sweep_and_resume_gives_the_identical_table(tmp_path: Path) 
 def test_interrupt_stops_cleanly_and_says_how_to_resume(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    process = start(tmp_path, folder)
+    process = start(tmp_path, folder, 5.0)
     wait_for(folder, 1, process)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
