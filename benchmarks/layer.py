@@ -167,10 +167,11 @@ def store(records: list[dict[str, Any]], rounds: int, load: float, seconds: floa
     ]
     table = pd.DataFrame(rows)
     columns = ["threads", "layout", "shape", "layer", "metric", "value"]
-    save_results("layer-speed", table[columns])
     facts = {"experiment": "layer-speed", "runs": len(records), "rounds": rounds, "seeds": []}
     facts |= {"wall_seconds": round(seconds, 1), "core_seconds": round(seconds, 1), "load": load}
-    save_provenance("layer-speed", facts | stamp())
+    facts |= stamp()  # before the result itself changes the tree
+    save_results("layer-speed", table[columns])
+    save_provenance("layer-speed", facts)
 
 
 def main() -> None:

@@ -572,8 +572,8 @@ def main() -> None:
     table = compute()
     seconds = round(time.perf_counter() - start, 1)
     print(table.to_string())
-    save_results("frameworks", table)
     facts = {"experiment": "frameworks", "runs": len(STEPS), "seeds": [0]} | stamp()
+    save_results("frameworks", table)
     facts |= {"wall_seconds": seconds, "core_seconds": seconds}
     facts["versions"] |= {name: importlib.metadata.version(name) for name in LIBRARIES}
     save_provenance("frameworks", facts)
