@@ -115,7 +115,8 @@ def start(tmp_path: Path, folder: Path, seconds: float = 0.4) -> subprocess.Pope
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder), str(seconds)], env=ENVIRONMENT, start_new_session=True,
+        [sys.executable, str(script), str(folder), str(seconds)],
+        env=ENVIRONMENT, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
