@@ -25,7 +25,9 @@ def files(root: Path, names: Iterable[str]) -> Iterator[Path]:
         path = root / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         for item in found:
-            if item.is_file() and "__pycache__" not in item.parts and item.suffix != ".pyc":
+            inside = item.relative_to(root).parts
+            left_behind = any(part.startswith(".") or part == "__pycache__" for part in inside)
+            if item.is_file() and not left_behind:
                 yield item
 
 
