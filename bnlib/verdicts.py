@@ -38,7 +38,8 @@ def ledger(results: Path | str | None = None) -> pd.DataFrame:
     judgements = judge_all(results)
     p = holm_by_chapter([j for j, _, _ in judgements])
     rows = [_row(j, p.get(j.claim.id, math.nan), name, old) for j, name, old in judgements]
-    return pd.DataFrame(rows)
+    # A chapter may have several experiments: its claims stand together all the same.
+    return pd.DataFrame(rows).sort_values("chapter", kind="stable", ignore_index=True)
 
 
 def judgement(claim_id: str, results: Path | str | None = None) -> Judgement:
