@@ -97,10 +97,13 @@ def test_a_dying_worker_is_one_clear_error(tmp_path: Path) -> None:
 
 
 SCRIPT = """
+import signal
 import sys
 from protocols import Run, measure
 from bnlib.sweep import SweepInterrupted, sweep
 if __name__ == "__main__":
+    # As from a terminal; a shell's background jobs are started deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runs = [Run("toy", seed, seconds=float(sys.argv[2])) for seed in range(8)]
     try:
         sweep(measure, runs, sys.argv[1], jobs=2, on_done=lambda d, t: print(d, flush=True))
