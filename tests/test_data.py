@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import lacks
+from conftest import lacks, require_program
 
 from bnlib import data
 from bnlib.data import DataError
@@ -194,8 +194,8 @@ def test_cifar10_errors(tmp_path: Path, offline: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine lacks apt-get")
 def test_debian_package_is_a_source_without_root(tmp_path: Path) -> None:
+    require_program("apt-get")
     probe = subprocess.run(
         ["apt-get", "download", "--print-uris", "-q", "dataset-fashion-mnist"],
         capture_output=True, check=False,
