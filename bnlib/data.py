@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,20 @@ class ImageData:
         x, y = self.x_train, self.y_train
         return ImageData(self.name, x[:-size], y[:-size], x[-size:], y[-size:])
 
+    def subset(self, size: int, seed: int) -> ImageData:
+        """Return the set with ``size`` random training images; the test set stays whole.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than ``size`` training images, or ``size`` is not positive.
+        """
+        n = len(self.x_train)
+        if not 0 < size <= n:
+            raise ValueError(f"size must lie between 1 and {n}, got {size}")
+        rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:size]
+        return replace(self, x_train=self.x_train[rows], y_train=self.y_train[rows])
+
 
 def digits(test_size: int = 360, seed: int = 0) -> ImageData:
     """Return scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, split at random.
@@ -146,6 +161,25 @@ def fashion_mnist(cache: Path | str | None = None, *, download: bool = True) -> 
     x_train, x_test = (x.to(torch.float32) / 255.0 for x in images)
     y_train, y_test = (y.to(torch.int64) for y in labels)
     return ImageData("fashion-mnist", x_train, y_train, x_test, y_test)
+
+
+@cache
+def prepared(validation: bool = False, flat: bool = True, factor: int = 1) -> ImageData:
+    """Return Fashion-MNIST as the experiments use it, kept in memory: do not write into it.
+
+    Parameters
+    ----------
+    validation : bool
+        Whether to leave the test set out and hold 5,000 training images back in its place.
+    flat : bool
+        Whether an image is one row.
+    factor : int
+        Edge of the blocks of pixels that are averaged: 2 gives 14 x 14 pixels.
+    """
+    data = fashion_mnist()
+    data = (data.pooled(factor) if factor > 1 else data).standardize()
+    data = data.flat() if flat else data
+    return data.validation_split() if validation else data
 
 
 def cifar10(cache: Path | str | None = None, *, download: bool = True) -> ImageData:

@@ -22,8 +22,12 @@ VERSIONED = ("torch", "numpy", "scipy", "pandas", "pyarrow")
 # What runs are measured with. Other modules (claims, statistics, the store) judge or keep the
 # measurements, and may change without touching them.
 MEASURING = frozenset(
-    f"bnlib.{m}" for m in ("data", "models", "train", "probes", "layers", "functional", "inference")
-)
+    f"bnlib.{m}"
+    for m in (
+        "data", "models", "residual", "variants", "train", "probes", "curvature", "layers",
+        "functional", "inference",
+    )
+)  # fmt: skip
 
 
 def run_key(run: Any, code: str) -> str:

@@ -150,6 +150,51 @@ def arrivals(table: pd.DataFrame, keys: list[str], target: float) -> pd.DataFram
     return pd.DataFrame(rows, columns=[*keys, "steps", "censored", "best"])
 
 
+def paired(
+    table: pd.DataFrame,
+    arm: str,
+    base: str,
+    treated: str,
+    strata: Sequence[str] = (),
+    value: str = "value",
+) -> pd.DataFrame:
+    """Return by how much one arm exceeds another on the same seed, as a claim takes it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per run: columns ``arm``, ``seed``, ``value`` and those of ``strata``.
+    arm : str
+        The column that tells the arms apart.
+    base, treated : str
+        The two arms; the result is treated minus base.
+    strata : sequence of str
+        Factors whose levels are compared separately.
+    value : str
+        The column that is compared.
+
+    Returns
+    -------
+    DataFrame
+        Columns seed, value and, with strata, stratum: their names and levels in words. A seed
+        that one of the arms lacks is left out.
+
+    Raises
+    ------
+    ValueError
+        If two rows share arm, seed and strata: their mean would be a silent choice.
+    """
+    keys = [*strata, "seed"]
+    if table.duplicated([arm, *keys]).any():
+        raise ValueError(f"needs one row per {', '.join([arm, *keys])}; average or select first")
+    wide = table.pivot_table(index=keys, columns=arm, values=value)
+    rows: pd.DataFrame = (wide[treated] - wide[base]).dropna().rename("value").reset_index()
+    if strata:
+        levels = rows[list(strata)].to_dict("records")
+        rows["stratum"] = [", ".join(f"{k} {v}" for k, v in level.items()) for level in levels]
+    return rows[["seed", "value", *(["stratum"] if strata else [])]]
+
+
 def log_ratio(base: pd.DataFrame, treated: pd.DataFrame, on: list[str]) -> pd.DataFrame:
     """Return the log ratio of steps, base / treated, of runs that agree in the columns ``on``.
 

@@ -157,6 +157,31 @@ def test_validation_split_never_holds_a_test_image() -> None:
             d.validation_split(size)
 
 
+def test_subset_takes_different_training_images_and_all_test_images() -> None:
+    d = data.digits()
+    s = d.subset(50, seed=1)
+    rows = {tuple(row.flatten().tolist()) for row in s.x_train}
+    assert len(s.y_train) == 50
+    assert len(rows) == 50
+    assert rows <= {tuple(row.flatten().tolist()) for row in d.x_train}
+    assert torch.equal(s.x_test, d.x_test)
+    assert not torch.equal(s.x_train, d.subset(50, seed=2).x_train)
+    for size in (0, len(d.x_train) + 1):
+        with pytest.raises(ValueError, match="size must lie between"):
+            d.subset(size, 0)
+
+
+def test_prepared_is_standardized_pooled_and_apart_from_the_test_set(
+    fashion: data.ImageData,
+) -> None:
+    whole, held = data.prepared(flat=False, factor=2), data.prepared(validation=True)
+    assert whole.x_test.shape == (10_000, 1, 14, 14)
+    assert whole.x_train.mean().item() == pytest.approx(0, abs=1e-5)
+    assert whole.x_train.std().item() == pytest.approx(1, abs=1e-5)
+    assert held.x_test.shape == (5_000, 784)
+    assert torch.equal(held.x_test, fashion.standardize().flat().x_train[-5000:])
+
+
 def write_cifar(folder: Path, records: int = 4) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bnlib.claims import Claim, judge
-from bnlib.stats import arrivals, bootstrap, holm, log_ratio, mean_band, paired_t, steps_to
+from bnlib.stats import arrivals, bootstrap, holm, log_ratio, mean_band, paired, paired_t, steps_to
 
 NULLS = 2000
 
@@ -95,6 +95,17 @@ def test_censored_pairs_are_kept_and_marked() -> None:
     ratio = log_ratio(found[found["norm"] == "none"], found[found["norm"] == "bn"], ["seed"])
     assert ratio["censored"].tolist() == ["low", "both"]
     assert ratio["value"].tolist() == pytest.approx([math.log(10), 0.0])
+
+
+def test_paired_compares_arms_of_one_seed_and_stratum() -> None:
+    rows = [("none", 8, 0, 0.3), ("bn", 8, 0, 0.9), ("none", 2, 0, 0.1), ("bn", 2, 0, 0.4),
+            ("bn", 8, 1, 0.5)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["norm", "depth", "seed", "score"])
+    found = paired(table, "norm", "none", "bn", ["depth"], value="score")
+    assert found["stratum"].tolist() == ["depth 2", "depth 8"]  # seed 1 has no partner
+    assert found["value"].tolist() == pytest.approx([0.3, 0.6])
+    with pytest.raises(ValueError, match="one row per norm, seed"):
+        paired(table, "norm", "none", "bn", value="score")
 
 
 def claim(statistic: object, **options: object) -> Claim:

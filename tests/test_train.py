@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from protocols import Run, images, measure
 from torch import nn
 
 from bnlib.models import convnet, initialize, mlp, resnet
+from bnlib.residual import residual_mlp
 from bnlib.train import accuracy, reproducible, schedule, train
 
 
@@ -158,3 +161,52 @@ def test_inits_have_the_declared_spread() -> None:
 def test_bad_networks_are_named(call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"needs|must be"):
         call()
+
+
+def residual_by_hand(net: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    """Write a plain residual network without normaliser out with matrices."""
+    stem, *blocks, _, _, head = net
+    h = x @ stem.weight.T + stem.bias
+    for block in blocks:
+        y = h
+        for linear in (m for m in block.branch if isinstance(m, nn.Linear)):
+            y = y.clamp(min=0) @ linear.weight.T + linear.bias
+        h = h + (y if block.scale is None else block.scale * y)
+    return h.clamp(min=0) @ head.weight.T + head.bias
+
+
+@pytest.mark.parametrize("branch", ["plain", "skipinit"])
+def test_residual_mlp_is_what_it_says(branch: Literal["plain", "skipinit"]) -> None:
+    with reproducible(0):
+        net = residual_mlp(3, 8, 5, 4, branch=branch)
+        if branch == "skipinit":
+            for block in net[1:4]:
+                assert block.scale.item() == 0
+                nn.init.constant_(block.scale, 0.7)
+        x = torch.randn(6, 5)
+        torch.testing.assert_close(net(x), residual_by_hand(net, x))
+
+
+@pytest.mark.parametrize("branch", ["skipinit", "fixup"])
+def test_a_tamed_branch_starts_as_the_identity(branch: Literal["skipinit", "fixup"]) -> None:
+    with reproducible(0):
+        net, x = residual_mlp(5, 8, 5, 4, branch=branch), torch.randn(6, 5)
+        stem = net[0](x)
+        torch.testing.assert_close(net[1:6](stem), stem)
+
+
+def test_fixup_scales_the_first_layer_of_a_branch() -> None:
+    with reproducible(0):
+        net = residual_mlp(16, 400, 5, 4, branch="fixup")
+        stds = [block.branch[3].weight.std().item() for block in net[1:17]]
+        assert sum(stds) / 16 == pytest.approx(math.sqrt(2 / 400) / math.sqrt(16), rel=0.01)
+        assert not net[-1].weight.any()
+        loss = nn.functional.cross_entropy(net(torch.randn(8, 5)), torch.arange(8) % 4)
+        assert loss.item() == pytest.approx(math.log(4))
+
+
+def test_residual_mlp_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(ValueError, match="branch must be one of"):
+        residual_mlp(2, branch="none")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="takes the place of a normaliser"):
+        residual_mlp(2, norm="bn", branch="fixup")

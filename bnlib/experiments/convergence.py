@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import pandas as pd
 
 from bnlib.claims import Claim
-from bnlib.data import ImageData, fashion_mnist
+from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, mlp
 from bnlib.probes import sigmoid_inputs
@@ -76,7 +76,7 @@ def choose(table: pd.DataFrame) -> Tuned:
 
 def measure(run: Run) -> pd.DataFrame:
     """Train a 784-100-100-100-10 sigmoid network by SGD and record its test accuracy."""
-    data = _images(validation=run.part == "tune")
+    data = prepared(validation=run.part == "tune")
     figure1 = run.part == "figure1"
     every_thousand = [*schedule(1000, 20, 1.25), *range(2000, FIGURE1_STEPS + 1, 1000)]
     with reproducible(run.seed):
@@ -94,12 +94,6 @@ def measure(run: Run) -> pd.DataFrame:
             probe=sigmoid_inputs(data.x_test[:2000]) if figure1 else None,
             stop_at=TARGET if run.part in ("tune", "best") else None,
         )
-
-
-@cache
-def _images(validation: bool) -> ImageData:
-    data = fashion_mnist().standardize().flat()
-    return data.validation_split() if validation else data
 
 
 def speedup(table: pd.DataFrame, part: str, strata: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bnlib.claims import Claim
-from bnlib.data import ImageData, fashion_mnist
+from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, mlp
 from bnlib.train import Probe, accuracy, reproducible, train
@@ -92,7 +92,7 @@ def choose(table: pd.DataFrame) -> Tuned:
 def measure(run: Run) -> pd.DataFrame:
     """Train a 784-100-100-100-10 network with some statistics detached in the backward pass."""
     tunes = run.part == "tune"
-    data = _images(validation=tunes)
+    data = prepared(validation=tunes)
     with reproducible(run.seed):
         norm = partial(DetachedNorm, detach=run.detach)
         model = mlp([784, 100, 100, 100, 10], norm, run.net, NETS[run.net])
@@ -117,12 +117,6 @@ def parameters(x: Tensor, y: Tensor) -> Probe:
         }
 
     return probe
-
-
-@cache
-def _images(validation: bool) -> ImageData:
-    data = fashion_mnist().standardize().flat()
-    return data.validation_split() if validation else data
 
 
 def final(table: pd.DataFrame) -> pd.DataFrame:
