@@ -15,6 +15,9 @@ from torch.func import functional_call
 
 Function = Callable[[Tensor], Tensor]
 
+RAW = (0.5, 1.0, 2.0, 4.0)  # steps of `survey`, times the learning rate
+RELATIVE = (0.001, 0.003, 0.01, 0.03)  # steps of `survey`, times the length of the weights
+
 
 def hidden_weights(model: nn.Module) -> list[str]:
     """Return the names of the weight matrices of all linear layers but the last, the head."""
@@ -180,4 +183,53 @@ def along(
         "change": sum(changes) / len(changes),
         "turn": sum(turns) / len(turns),
         "smoothness": max(c / m for c, m in zip(changes, moved, strict=True)),
+    }
+
+
+def survey(
+    model: nn.Module, x: Tensor, y: Tensor, lr: float, seed: int = 0, iterations: int = 15
+) -> dict[str, float]:
+    """Return what the loss looks like around a model, in the hidden weights, raw and scale-free.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    x, y : Tensor
+        A batch of inputs, shape (N, ...), and classes, shape (N,).
+    lr : float
+        Learning rate: raw steps are `RAW` times it, along the negative gradient.
+    seed, iterations : int
+        Of the search for the top eigenvalue.
+
+    Returns
+    -------
+    dict
+        ``batch loss``; ``length`` of the weights w; ``gradient``, the length of the gradient g;
+        ``range``, ``change`` and ``smoothness`` of `along` at raw steps; ``eigenvalue``, the
+        top one of the Hessian. The same with "relative": ``range`` at steps that are `RELATIVE`
+        times the length of w, their ``change`` divided by |g|, their ``smoothness`` and the
+        ``eigenvalue`` times |w|^2. These do not change where the loss is scale-invariant
+        and w is multiplied by a number.
+    """
+    with torch.enable_grad():
+        loss, w = loss_surface(model, x, y, hidden_weights(model))
+        value, g = value_and_gradient(loss, w)
+        length, slope = w.norm().item(), g.norm().item()
+        raw = along(loss, w, -g, [f * lr for f in RAW])
+        relative = along(loss, w, -g * (length / slope), RELATIVE)
+        start = torch.randn(len(w), generator=torch.Generator().manual_seed(seed)).to(w)
+        top = top_eigenvalue(hessian_product(loss, w), start, iterations)
+    return {
+        "batch loss": value,
+        "length": length,
+        "gradient": slope,
+        "range": raw["range"],
+        "change": raw["change"],
+        "smoothness": raw["smoothness"],
+        "eigenvalue": top,
+        "relative range": relative["range"],
+        "relative change": relative["change"] / slope,
+        "relative smoothness": relative["smoothness"] * length**2,
+        "relative eigenvalue": top * length**2,
     }

@@ -17,6 +17,7 @@ from bnlib.curvature import (
     hidden_weights,
     loss_surface,
     surface,
+    survey,
     top_eigenvalue,
     value_and_gradient,
 )
@@ -126,3 +127,21 @@ def test_lp_norm_evaluates_by_its_running_statistics(p: float) -> None:
 def test_lp_norm_knows_two_norms() -> None:
     with pytest.raises(ValueError, match="1 or infinity"):
         LpNorm1d(3, 2)
+
+
+def test_survey_relative_measures_ignore_the_scale_of_invariant_weights() -> None:
+    model, x, y = small("bn")
+    for layer in model:
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.eps = 1e-30
+    found = survey(model, x, y, lr=0.1, iterations=30)
+    with torch.no_grad():
+        for i in (0, 3):
+            model[i].weight.mul_(10)
+    scaled = survey(model, x, y, lr=0.1, iterations=30)
+    for name, value in found.items():
+        if name.startswith("relative") or name == "batch loss":
+            assert scaled[name] == pytest.approx(value, rel=1e-6), name
+    assert scaled["length"] == pytest.approx(10 * found["length"])
+    assert scaled["eigenvalue"] == pytest.approx(found["eigenvalue"] / 100, rel=1e-6)
+    assert scaled["gradient"] == pytest.approx(found["gradient"] / 10)

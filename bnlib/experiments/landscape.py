@@ -1,0 +1,168 @@
+"""Is the loss smoother along training with BN? Raw and scale-free, over weights and rates.
+
+Networks 784-100-100-100-10 are looked at on a fixed batch at a few steps of training: how loss and
+gradient change along the gradient step, and the top eigenvalue of the Hessian, all in the weights
+of the hidden layers, which every arm has. Part ``equal``: one rate for all; part ``best``: each
+arm's own, chosen in part ``tune`` on other seeds and on held-out images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from bnlib.claims import Claim
+from bnlib.curvature import survey
+from bnlib.data import prepared
+from bnlib.experiments import Experiment, Tuned
+from bnlib.models import Init, Norm, mlp
+from bnlib.train import reproducible, train
+from bnlib.variants import LpNorm1d
+
+SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
+NORMS: dict[str, Norm] = {
+    "none": "none", "bn": "bn", "l1": partial(LpNorm1d, p=1), "linf": partial(LpNorm1d, p=math.inf)
+}  # fmt: skip
+INITS: dict[str, Init] = {"default": "default", "he": "he"}
+ARMS = ("none/default", "none/he", "bn/default", "bn/he", "l1/he", "linf/he")
+RATE, TUNING_RATES = 0.1, (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+STEPS, BATCH, LOOKED_AT = 1_200, 100, 512
+LOOKS, FINAL = (0, 50, 150, 400, 1_200), (960, 1_080, 1_200)  # accuracy: mean over FINAL
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: which part it belongs to, its factors and its seed."""
+
+    part: str
+    arm: str
+    lr: float
+    seed: int
+
+
+def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:
+    """Return all arms at the shared rate and at their best ones."""
+    equal = [Run("equal", arm, RATE, seed) for seed in seeds for arm in ARMS]
+    return equal + [Run("best", arm, tuned[arm], seed) for seed in seeds for arm in ARMS]
+
+
+def tuning() -> list[Run]:
+    """Return the runs that each arm's rate is chosen from."""
+    return [Run("tune", a, lr, s) for s in TUNING_SEEDS for a in ARMS for lr in TUNING_RATES]
+
+
+def choose(table: pd.DataFrame) -> Tuned:
+    """Return per arm the rate with the highest final accuracy."""
+    mean = final_accuracy(table).groupby(["arm", "lr"])["value"].mean()
+    return {arm: float(rate) for arm, rate in mean.groupby(level=0).idxmax()}
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """Train a network by SGD and look at its loss surface on the way."""
+    tunes = run.part == "tune"
+    data = prepared(validation=tunes)
+    norm, init = run.arm.split("/")
+    with reproducible(run.seed):
+        rows = torch.randperm(len(data.x_train))[:LOOKED_AT]
+
+        def look(model: nn.Module, step: int) -> dict[str, float]:
+            if tunes or step not in LOOKS:
+                return {}
+            return survey(model, data.x_train[rows], data.y_train[rows], run.lr, run.seed)
+
+        model = mlp([784, 100, 100, 100, 10], NORMS[norm], "relu", INITS[init])
+        return train(
+            model, data, steps=STEPS, batch_size=BATCH, lr=run.lr, seed=run.seed,
+            evaluate_at=sorted({*LOOKS, *FINAL}), probe=look,
+        )  # fmt: skip
+
+
+def final_accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each run's accuracy, the mean over its last evaluations; a lost run has chance."""
+    late = table[table["step"].isin(FINAL) & (table["metric"] == "accuracy")]
+    keys = ["part", "arm", "lr", "seed"]
+    groups = late.groupby(keys)["value"]
+    found = groups.mean()[groups.size() == len(FINAL)]
+    every = pd.MultiIndex.from_frame(table[keys].drop_duplicates())
+    return found.reindex(every, fill_value=0.1).reset_index()
+
+
+def smoother(table: pd.DataFrame, metric: str, pairs: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Return the log ratio of a measure, first arm over second, averaged over training."""
+    rows = table[(table["metric"] == metric) & (table["step"] > 0)]
+    rows = rows.assign(log=np.log(rows["value"]))
+    wide = rows.pivot_table(index=["part", "seed"], columns="arm", values="log")
+    found: list[pd.DataFrame] = [
+        (wide[first] - wide[second]).loc[part].rename("value").reset_index()
+        .assign(stratum=f"{part} rate, {label}")
+        for part in ("equal", "best") for label, (first, second) in pairs.items()
+    ]  # fmt: skip
+    return pd.concat(found, ignore_index=True)
+
+
+def accuracy_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """Return by how many points L1 and Linf differ from BN, each at its best rate."""
+    best = final_accuracy(table[table["part"] == "best"])
+    wide = 100 * best.pivot_table(index="seed", columns="arm", values="value")
+    gaps = [(wide[f"{lp}/he"] - wide["bn/he"], lp) for lp in ("l1", "linf")]
+    return pd.concat([g.rename("value").reset_index().assign(stratum=s) for g, s in gaps])
+
+
+PAIRS = {
+    "default weights": ("none/default", "bn/default"),
+    "He weights": ("none/he", "bn/he"),
+    "none He, BN default": ("none/he", "bn/default"),
+}
+_claim = partial(
+    Claim, chapter="landscape", kind="empirical", sources=("santurkar2018",), scale="log ratio",
+    support=math.log(1.25), refute=math.log(1.1), unit="times",
+)  # fmt: skip
+_WORDS = {
+    "range": ("the loss varies less along a gradient step", "the range of the loss"),
+    "change": ("the gradient predicts the gradient after the step better", "the gradient's change"),
+    "smoothness": ("the effective smoothness constant is smaller", "the constant"),
+    "eigenvalue": ("the top eigenvalue of the Hessian is smaller", "the eigenvalue"),
+}
+_UNITS = {"": "in raw units", "relative ": "in units of the weights' length"}
+CLAIMS = (
+    *(
+        _claim(
+            id=f"landscape-{'relative-' if prefix else ''}{name}",
+            statement=f"Along training with BN {words}, {unit}.",
+            prediction=f"Without BN {what} is more than 1.25 times as large, in every stratum.",
+            statistic=partial(smoother, metric=prefix + name, pairs=PAIRS),
+        )
+        for name, (words, what) in _WORDS.items() for prefix, unit in _UNITS.items()
+    ),
+    _claim(
+        id="landscape-lp-smooth",
+        statement="L1 and Linf normalisation have no larger effective smoothness constant than BN.",
+        prediction="Scale-free, BN's is at least 0.8 times theirs.",
+        statistic=partial(
+            smoother, metric="relative smoothness",
+            pairs={"BN / L1": ("bn/he", "l1/he"), "BN / Linf": ("bn/he", "linf/he")},
+        ),
+        support=math.log(0.8), refute=math.log(0.67),
+    ),
+    _claim(
+        id="landscape-lp-accuracy",
+        statement="L1 and Linf normalisation reach BN's test accuracy, each at its best rate.",
+        prediction="They end less than half a point below it.",
+        statistic=accuracy_gap, scale="difference", support=-0.5, refute=-1.0, unit="points",
+    ),
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="landscape",
+    title="Smoothness of the loss along training, with and without BN, raw and scale-free",
+    chapter="landscape",
+    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=8,
+    tuning=tuning, choose=choose,
+)  # fmt: skip
