@@ -24,8 +24,8 @@ VERSIONED = ("torch", "numpy", "scipy", "pandas", "pyarrow")
 MEASURING = frozenset(
     f"bnlib.{m}"
     for m in (
-        "data", "models", "residual", "variants", "train", "probes", "curvature", "layers",
-        "functional", "inference",
+        "data", "models", "residual", "variants", "train", "ensemble", "probes", "curvature",
+        "layers", "functional", "inference",
     )
 )  # fmt: skip
 

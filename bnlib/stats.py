@@ -150,6 +150,33 @@ def arrivals(table: pd.DataFrame, keys: list[str], target: float) -> pd.DataFram
     return pd.DataFrame(rows, columns=[*keys, "steps", "censored", "best"])
 
 
+def final_accuracy(table: pd.DataFrame, keys: list[str], chance: float = 0.1) -> pd.DataFrame:
+    """Return per run the mean accuracy over its last evaluations, chance where it diverged.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy results with columns ``keys``, part, step, metric and value. The last evaluations
+        are those in the last fifth of the longest run of the same part.
+    keys : list of str
+        Factors that tell one run from another, part among them.
+    chance : float
+        Accuracy of a run that diverged.
+
+    Returns
+    -------
+    DataFrame
+        The keys, ``accuracy`` and ``diverged``.
+    """
+    last = table.groupby("part")["step"].transform("max")
+    lost = table["metric"] == "diverged"
+    late = (table["metric"] == "accuracy") & (table["step"] >= 0.8 * last)
+    rows = table.assign(accuracy=table["value"], diverged=lost.astype(float))[late | lost]
+    found = rows.groupby(keys)[["accuracy", "diverged"]].mean().reset_index()
+    gone = found["diverged"] > 0
+    return found.assign(accuracy=found["accuracy"].mask(gone, chance), diverged=gone)
+
+
 def paired(
     table: pd.DataFrame,
     arm: str,

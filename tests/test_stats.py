@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bnlib.claims import Claim, judge
-from bnlib.stats import arrivals, bootstrap, holm, log_ratio, mean_band, paired, paired_t, steps_to
+from bnlib.stats import (
+    arrivals,
+    bootstrap,
+    final_accuracy,
+    holm,
+    log_ratio,
+    mean_band,
+    paired,
+    paired_t,
+    steps_to,
+)
 
 NULLS = 2000
 
@@ -212,3 +222,13 @@ def test_a_known_effect_is_found() -> None:
     # noncentral t: an effect of two standard deviations beyond the threshold, n = 10
     power = scipy_stats.nct.sf(scipy_stats.t.ppf(0.975, 9), 9, 2 * math.sqrt(10))
     assert found / 200 >= power - 3 * math.sqrt(power * (1 - power) / 200) - 0.005
+
+
+def test_final_accuracy_averages_the_last_fifth_and_counts_a_lost_run_as_chance() -> None:
+    rows = [("a", 1, step, "accuracy", value) for step, value in ((50, 0.5), (80, 0.6), (100, 0.8))]
+    rows += [("a", 1, 100, "loss", 3.0), ("a", 2, 10, "diverged", 1.0)]
+    rows += [("a", 3, 80, "accuracy", 0.9), ("a", 3, 90, "diverged", 1.0)]
+    table = pd.DataFrame(rows, columns=["part", "seed", "step", "metric", "value"])
+    found = final_accuracy(table, ["part", "seed"])
+    assert found["accuracy"].tolist() == pytest.approx([0.7, 0.1, 0.1])
+    assert found["diverged"].tolist() == [False, True, True]

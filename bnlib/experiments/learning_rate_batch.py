@@ -1,0 +1,138 @@
+"""Are large learning rates worth anything at small batches? After De & Smith (2020), on an MLP.
+
+Residual networks with BN and with SkipInit, at two batch sizes, see equally many images; each
+arm's rate is chosen in part ``tune`` on other seeds and on held-out images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from bnlib.claims import Claim
+from bnlib.data import prepared
+from bnlib.ensemble import train_rates
+from bnlib.experiments import Experiment, Tuned
+from bnlib.residual import Branch, residual_mlp
+from bnlib.stats import final_accuracy, paired
+from bnlib.train import reproducible
+
+SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
+ARMS: dict[str, tuple[str, Branch]] = {"bn": ("bn", "plain"), "skipinit": ("none", "skipinit")}
+SMALL, LARGE = BATCHES = (16, 1024)
+SAMPLES, BLOCKS, WIDTH = 65_536, 4, 32  # images seen, in SAMPLES / batch steps
+RATES = tuple(2.0**k for k in range(-8, 5))
+TRAINS = 0.5  # final accuracy from which on a rate counts as one that trains
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network, trained at many rates; ``best`` is the arm's rate by the tuning runs."""
+
+    part: str
+    arm: str
+    batch: int
+    best: float
+    seed: int
+
+
+def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:
+    """Return every arm at both batch sizes, on all seeds."""
+    cells = [(s, a, b) for s in seeds for b in BATCHES for a in ARMS]
+    return [Run("grid", a, b, tuned[f"{a}/{b}"], s) for s, a, b in cells]
+
+
+def tuning() -> list[Run]:
+    """Return the runs that each arm's rate is chosen from."""
+    return [Run("tune", a, b, 0.0, s) for s in TUNING_SEEDS for b in BATCHES for a in ARMS]
+
+
+def choose(table: pd.DataFrame) -> Tuned:
+    """Return per arm and batch size the rate with the highest final accuracy."""
+    found = scores(table)
+    cell = found["arm"] + "/" + found["batch"].astype(str)
+    best = found.groupby([cell, found["lr"]])["accuracy"].mean().groupby(level=0).idxmax()
+    return {str(name): float(rate) for name, (_, rate) in best.items()}
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """Train a residual network on Fashion-MNIST at 14 x 14 pixels by SGD, at each rate."""
+    norm, branch = ARMS[run.arm]
+    steps = SAMPLES // run.batch
+    with reproducible(run.seed):
+        return train_rates(
+            residual_mlp(BLOCKS, WIDTH, 196, norm=norm, branch=branch),
+            prepared(validation=run.part == "tune", factor=2),
+            rates=RATES, steps=steps, batch_size=run.batch, seed=run.seed,
+            evaluate_at=[math.ceil(steps * k / 16) for k in (4, 8, 13, 14, 15, 16)],
+        )  # fmt: skip
+
+
+def scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the final accuracy of every training."""
+    keys = ["arm", "batch", "best", "seed", "lr"]
+    parts = [final_accuracy(rows, ["part", *keys]) for _, rows in table.groupby("batch")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def gap(table: pd.DataFrame) -> pd.DataFrame:
+    """Return by how many points BN ends higher than SkipInit, both at their best rates."""
+    found = scores(table).query("lr == best")
+    return paired(found.assign(value=100 * found["accuracy"]), "arm", "skipinit", "bn", ["batch"])
+
+
+def gap_at(table: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """Return the gap at one batch size."""
+    return gap(table[table["batch"] == batch])
+
+
+def gap_growth(table: pd.DataFrame) -> pd.DataFrame:
+    """Return by how many points the gap at the large batch exceeds that at the small one."""
+    both = gap(table).rename(columns={"stratum": "batch"})
+    return paired(both.assign(arm=both["batch"]), "arm", f"batch {SMALL}", f"batch {LARGE}")
+
+
+def unused(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the log ratio of the largest rate that trains to the best, at the small batch."""
+    found = scores(table[table["batch"] == SMALL])
+    trained = found[found["accuracy"] >= TRAINS].groupby(["arm", "seed"])[["lr", "best"]].max()
+    value = np.log(trained["lr"].div(trained["best"]))
+    rows = trained.assign(value=value).reset_index()
+    return rows.assign(stratum=rows["arm"])
+
+
+_claim = partial(Claim, chapter="learning-rate", kind="empirical", sources=("desmith2020",),
+                 support=1.0, refute=0.5, unit="points")  # fmt: skip
+CLAIMS = (
+    _claim(
+        id="learning-rate-small-batch",
+        statement="At batch 16 and best rates, BN ends no higher than SkipInit.",
+        prediction="It ends less than half a point higher.",
+        statistic=partial(gap_at, batch=SMALL), support=0.5, refute=1.0,
+    ),
+    _claim(
+        id="learning-rate-large-batch",
+        statement="The advantage of BN over SkipInit is larger at batch 1024 than at batch 16.",
+        prediction="It is larger by at least one point, for equally many images.",
+        statistic=gap_growth,
+    ),
+    _claim(
+        id="learning-rate-unused",
+        statement="At batch 16 the best rate is far below the largest that trains.",
+        prediction="It is less than a quarter of it, with BN and with SkipInit.",
+        statistic=unused, scale="log ratio", support=math.log(4), refute=math.log(2), unit="times",
+    ),
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="learning_rate_batch",
+    title="Residual networks with BN and SkipInit at batches of 16 and 1024, at best rates",
+    chapter="learning-rate",
+    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=6,
+    tuning=tuning, choose=choose,
+)  # fmt: skip
