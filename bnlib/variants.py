@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bnlib.models import Init, mlp, normalizer
+
 
 class LpNorm1d(nn.BatchNorm1d):
     """`nn.BatchNorm1d` with another measure of spread than the standard deviation.
@@ -53,9 +55,6 @@ class LpNorm1d(nn.BatchNorm1d):
             return
         self.running_mean.lerp_(mean, self.momentum or 0.0)
         self.running_var.lerp_(s.square(), self.momentum or 0.0)
-
-
-from bnlib.models import Init, mlp, normalizer
 
 
 class DistributionNoise(nn.Module):
