@@ -25,7 +25,7 @@ MEASURING = frozenset(
     f"bnlib.{m}"
     for m in (
         "data", "models", "residual", "variants", "train", "ensemble", "probes", "curvature",
-        "layers", "functional", "inference",
+        "layers", "functional", "inference", "randomnet",
     )
 )  # fmt: skip
 

@@ -1,0 +1,152 @@
+"""The depth at which networks stop training: plain with and without BN, and residual with BN.
+
+Part ``depth`` trains each arm at its own best rate, chosen in part ``tune`` on other seeds, for
+a short time. Part ``long`` gives the deepest plain networks four times as many steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from bnlib.claims import Claim
+from bnlib.data import prepared
+from bnlib.experiments import Experiment, Tuned
+from bnlib.models import mlp
+from bnlib.residual import residual_mlp
+from bnlib.stats import paired
+from bnlib.train import reproducible, train
+
+SEEDS, LONG_SEEDS, TUNING_SEEDS = range(10), 5, (9301, 9302)
+DEPTHS, WIDTH, BATCH = (10, 20, 40), 64, 100
+STEPS, LONG_STEPS = 200, 800
+RATES = {
+    "none": (0.001, 0.003, 0.01, 0.03, 0.1),
+    "bn": (0.01, 0.03, 0.1, 0.3, 1.0),
+    "residual": (0.03, 0.1, 0.3, 1.0, 3.0),
+}
+CHANCE = math.log(10)  # the loss of a network that has learnt nothing
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: which part it belongs to, its factors and its seed."""
+
+    part: str
+    arm: str
+    depth: int
+    lr: float
+    seed: int
+
+
+def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:
+    """Return all arms and depths on all seeds, and the long runs on the first five."""
+    short = [Run("depth", a, d, tuned[f"{a}/{d}"], s) for s in seeds for d in DEPTHS for a in RATES]
+    arms, deep = ("none", "bn"), DEPTHS[-1]
+    long = [Run("long", a, deep, tuned[f"{a}/{deep}"], s) for s in seeds[:LONG_SEEDS] for a in arms]
+    return short + long
+
+
+def tuning() -> list[Run]:
+    """Return the runs that each arm's rate is chosen from, at each depth."""
+    return [
+        Run("tune", arm, depth, lr, s)
+        for s in TUNING_SEEDS for depth in DEPTHS for arm, rates in RATES.items() for lr in rates
+    ]  # fmt: skip
+
+
+def choose(table: pd.DataFrame) -> Tuned:
+    """Return per arm and depth the rate with the lowest final training loss."""
+    found = final(table)
+    names = found["arm"] + "/" + found["depth"].astype(str)
+    best = found.groupby([names, found["lr"]])["value"].mean().groupby(level=0).idxmin()
+    return {arm: float(rate) for arm, rate in best}
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """Train a ReLU network of the given depth from He's weights and record its loss."""
+    steps = LONG_STEPS if run.part == "long" else STEPS
+    with reproducible(run.seed):
+        if run.arm == "residual":
+            model = residual_mlp(run.depth, WIDTH, norm="bn", layers=1)
+        else:
+            model = mlp([784, *[WIDTH] * run.depth, 10], run.arm, "relu", "he")
+        return train(
+            model, prepared(validation=run.part == "tune"), steps=steps, batch_size=BATCH,
+            lr=run.lr, seed=run.seed, losses_at=range(1, steps + 1),
+            evaluate_at=() if run.part == "tune" else (steps,),
+        )  # fmt: skip
+
+
+def losses(table: pd.DataFrame, since: float, until: float) -> pd.DataFrame:
+    """Return each run's loss, averaged between two shares of its steps; a lost run has chance's."""
+    keys = ["part", "arm", "depth", "lr", "seed"]
+    length = table["part"].map(lambda part: LONG_STEPS if part == "long" else STEPS)
+    late = (table["step"] > since * length) & (table["step"] <= until * length)
+    found = table[late & (table["metric"] == "loss")].groupby(keys)["value"].mean()
+    lost = table[table["metric"] == "diverged"].groupby(keys)["step"].max()
+    everything = table.groupby(keys)["step"].max().index
+    value = found.reindex(everything).where(~everything.isin(lost.index)).fillna(CHANCE)
+    return value.clip(upper=CHANCE).rename("value").reset_index()
+
+
+def final(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each run's training loss over the last fifth of its steps."""
+    return losses(table, 0.8, 1.0)
+
+
+def gain(table: pd.DataFrame, part: str, base: str, treated: str) -> pd.DataFrame:
+    """Return by how much the treated arm's final loss is lower, per depth."""
+    found = final(table[table["part"] == part]).assign(value=lambda t: -t["value"])
+    return paired(found, "arm", base, treated, strata=("depth",))
+
+
+def cost_of_depth(table: pd.DataFrame) -> pd.DataFrame:
+    """Return by how much the final loss is higher at the largest than at the smallest depth."""
+    found = final(table).query("part == 'depth' and arm != 'none'")
+    found["stratum"] = found["arm"].map({"bn": "plain", "residual": "residual"})
+    wide = found.pivot_table(index=["stratum", "seed"], columns="depth", values="value")
+    return (wide[DEPTHS[-1]] - wide[DEPTHS[0]]).rename("value").reset_index()
+
+
+_claim = partial(
+    Claim, chapter="gradients", kind="empirical", unit="nats", support=0.1, refute=0.05
+)
+CLAIMS = (
+    _claim(
+        id="gradients-depth-plain", sources=("ioffe2015", "yang2019"),
+        statement="In a plain network, each arm at its best rate, BN lowers the training loss.",
+        prediction="After 200 steps it is lower by more than 0.1 nats at each depth.",
+        statistic=partial(gain, part="depth", base="none", treated="bn"),
+    ),
+    _claim(
+        id="gradients-depth-skip", sources=("desmith2020", "yang2019"),
+        statement="In a network with BN, each arm at its best rate, a skip path lowers the loss.",
+        prediction="After 200 steps it is lower by more than 0.1 nats at each depth.",
+        statistic=partial(gain, part="depth", base="bn", treated="residual"),
+    ),
+    _claim(
+        id="gradients-depth-cost", sources=("yang2019", "desmith2020"),
+        statement="With BN a network of 40 layers trains as well as one of 10.",
+        prediction="After 200 steps its loss is higher by less than 0.1 nats.",
+        statistic=cost_of_depth, support=0.1, refute=0.2,
+    ),
+    _claim(
+        id="gradients-depth-long", sources=("ioffe2015", "yang2019"),
+        statement="Given 800 steps, BN lowers the training loss of a plain 40-layer network.",
+        prediction="It is lower by more than 0.1 nats.",
+        statistic=partial(gain, part="long", base="none", treated="bn"),
+    ),
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="gradients_depth",
+    title="Training loss against depth: plain networks with and without BN, residual with BN",
+    chapter="gradients",
+    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=3.3,
+    tuning=tuning, choose=choose,
+)  # fmt: skip
