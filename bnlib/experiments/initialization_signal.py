@@ -1,0 +1,195 @@
+"""What one number in front of all hidden weights does to the signal at initialisation.
+
+Parts ``plain`` and ``skip``: growth per layer or block without BN. Part ``eps``: the variance
+behind layers of BN whose epsilon is comparable with what they normalise. Part ``free``: how much
+outputs move with BN at epsilon 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from bnlib import BatchNorm1d
+from bnlib.claims import Claim
+from bnlib.data import prepared
+from bnlib.experiments import Experiment, Tuned
+from bnlib.models import mlp
+from bnlib.residual import residual_mlp
+from bnlib.train import reproducible
+
+SEEDS = range(10)
+ROWS, WIDTH, LAYERS, EPS = 512, 512, 12, 1e-5
+SCALES = (0.5, 1.0, 1.5)  # times He's
+EDGE = math.sqrt(EPS / (1 - 1 / math.pi))  # scale at which a layer of BN neither shrinks nor holds
+EPS_SCALES = (0.5, 0.75, 1.25, 2.0, 4.0)  # times the edge
+FREE_SCALES = (10**-2.5, 10**2.5)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One kind of network at one scale of its hidden weights."""
+
+    part: str
+    scale: float
+    seed: int
+
+
+def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+    """Return every part at its scales."""
+    parts = {
+        "plain": SCALES,
+        "skip": SCALES,
+        "eps": EPS_SCALES,
+        "free": FREE_SCALES,
+    }
+    return [Run(part, a, s) for s in seeds for part in parts for a in parts[part]]
+
+
+def measure(run: Run) -> pd.DataFrame:
+    """Push 512 training images through random networks in float64, in training mode."""
+    with reproducible(run.seed), torch.no_grad():
+        x = prepared(factor=2).x_train[torch.randperm(60_000)[:ROWS]].double()  # (512, 196)
+        nets = [PARTS[run.part](x, run.scale) for _ in range(NETS[run.part])]
+    found = np.exp(np.log(nets).mean(0))  # geometric mean over networks
+    return pd.DataFrame({"layer": range(len(found)), "metric": "signal", "value": found})
+
+
+def plain(x: Tensor, scale: float) -> list[float]:
+    """Return the mean square of each hidden layer's pre-activations, no BN."""
+    net = scaled(mlp([196, *[WIDTH] * LAYERS, 10], "none", "relu", "he"), scale)
+    return [z.square().mean().item() for z in outputs(list(net)[:-1], x, nn.Linear)]
+
+
+def skip(x: Tensor, scale: float) -> list[float]:
+    """Return the mean square of the stream behind the stem and behind each block, no BN."""
+    net = scaled(residual_mlp(LAYERS, WIDTH, 196), scale)
+    return [z.square().mean().item() for z in outputs(list(net)[: LAYERS + 1], x, nn.Module)]
+
+
+def by_eps(x: Tensor, scale: float) -> list[float]:
+    """Return the variance over the batch behind each layer of BN."""
+    net = scaled(mlp([196, *[WIDTH] * 3 * LAYERS, 10], "bn", "relu", "he"), scale * EDGE)
+    return [y.var(0, correction=0).mean().item() for y in outputs(net, x, nn.BatchNorm1d)]
+
+
+def free(x: Tensor, scale: float) -> list[float]:
+    """Return how far an output moves, relative to the largest, without and with skips."""
+    norm = partial(BatchNorm1d, eps=0.0)
+    nets = (mlp([196, *[WIDTH] * LAYERS, 10], norm, "relu", "he"),
+            residual_mlp(LAYERS, WIDTH, 196, norm=norm))  # fmt: skip
+    moved = []
+    for net in nets:
+        before = net.double().train()(x)
+        moved.append(((scaled(net, scale)(x) - before).abs().max() / before.abs().max()).item())
+    return moved
+
+
+def scaled(net: nn.Sequential, scale: float) -> nn.Sequential:
+    """Multiply all linear weights but the head's, in place; the network in float64."""
+    for layer in [m for m in net.modules() if isinstance(m, nn.Linear)][:-1]:
+        layer.weight.data.mul_(scale)
+    return net.double().train()
+
+
+def outputs(net: Iterable[nn.Module], x: Tensor, kind: type[nn.Module]) -> Iterator[Tensor]:
+    """Yield what comes out of each layer of a kind."""
+    for layer in net:
+        x = layer(x)
+        if isinstance(layer, kind):
+            yield x
+
+
+NETS = {"plain": 4, "skip": 4, "eps": 1, "free": 1}
+PARTS = {"plain": plain, "skip": skip, "eps": by_eps, "free": free}
+
+
+def growth(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Return per scale and seed the mean factor per layer, over the first twelve steps."""
+    rows = table[(table["part"] == part) & (table["layer"] <= LAYERS)].sort_values("layer")
+    log = rows.assign(log=np.log(rows["value"])).groupby(["scale", "seed"])["log"]
+    factor: pd.Series[float] = np.exp((log.last() - log.first()) / rows["layer"].max())
+    return factor.rename("value").reset_index()
+
+
+def plain_gain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the growth per layer over the predicted scale squared, mean over the scales."""
+    found = growth(table, "plain")
+    return _mean(found.assign(value=found["value"] / found["scale"] ** 2))
+
+
+def skip_gain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the growth per block less one over the predicted scale to the fourth."""
+    found = growth(table, "skip")
+    return _mean(found.assign(value=(found["value"] - 1) / found["scale"] ** 4))
+
+
+def settled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the variance behind the last BN at twice the edge."""
+    rows = table[(table["part"] == "eps") & (table["scale"] == 2.0)]
+    return _mean(rows[rows["layer"] == rows["layer"].max()])
+
+
+def fading(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the factor per layer by which the variance fades at half the edge."""
+    found = growth(table, "eps")
+    return _mean(found[found["scale"] == 0.5])
+
+
+def moved(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest relative change of an output, over networks and scales."""
+    rows = table[table["part"] == "free"]
+    return rows.groupby("seed")["value"].max().reset_index()
+
+
+def _mean(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.groupby("seed")["value"].mean().reset_index()
+
+
+_claim = partial(Claim, chapter="initialization", kind="theory", sources=("he2015",))
+CLAIMS = (
+    _claim(
+        id="initialization-scale-free", kind="exact", sources=("ioffe2015",),
+        statement="With BN, eps = 0, the scale of the hidden weights leaves the output as it is.",
+        prediction="At scales from 10^-2.5 to 10^2.5 outputs agree to 1e-9 of the largest.",
+        statistic=moved, expected=0.0, tolerance=1e-9,
+    ),
+    _claim(
+        id="initialization-plain-gain",
+        statement="Without BN each ReLU layer multiplies the mean square by the scale squared.",
+        prediction="Growth per layer over scale squared is 1 at scales 0.5, 1 and 1.5.",
+        statistic=plain_gain, expected=1.0, tolerance=0.04,
+    ),
+    _claim(
+        id="initialization-skip-gain", sources=("zhang2019fixup", "desmith2020"),
+        statement="With skips, no BN, each block multiplies the mean square by 1 + scale^4.",
+        prediction="Growth per block less one, over scale^4, is 1 at scales 0.5, 1 and 1.5.",
+        statistic=skip_gain, expected=1.0, tolerance=0.05,
+    ),
+    _claim(
+        id="initialization-eps-level", sources=("ioffe2015",),
+        statement="At twice the edge sqrt(eps / (1 - 1/pi)) the variance behind BN settles at 3/4.",
+        prediction="Behind the 36th layer of BN it is 1 - 1/4.",
+        statistic=settled, expected=0.75, tolerance=0.03,
+    ),
+    _claim(
+        id="initialization-eps-fading", sources=("ioffe2015",),
+        statement="At half that edge each layer of BN leaves a quarter of the variance.",
+        prediction="Variance falls by a factor of 1/4 per layer, as in a plain network.",
+        statistic=fading, expected=0.25, tolerance=0.01,
+    ),
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="initialization_signal",
+    title="What the scale of the initial weights does to the signal, with BN, skips or neither",
+    chapter="initialization",
+    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=1,
+)  # fmt: skip
