@@ -64,7 +64,7 @@ _claim = partial(Claim, chapter="noise", sources=("ioffe2015",))
 CLAIMS = (
     _claim(
         id="noise-design-effect", kind="theory", statistic=kish, expected=1.0, tolerance=0.03,
-        statement="The mean of m convolutional values counts for m / (1 + (HW-1) rho) of them.",
+        statement="The mean of m convolutional values is as noisy as that of m / (1 + (HW-1) rho).",
         prediction="Measured over derived is 1 within 3%.",
     ),
     _claim(
