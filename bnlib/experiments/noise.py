@@ -107,12 +107,12 @@ CLAIMS = (
     ),
     _theory(
         id="noise-variance-law", statistic=partial(ratio, metric="var"),
-        statement="The variance of B Gaussian values has variance 2(B-1)/B² times the population's squared.",
+        statement="The variance v of B standard Gaussian values has variance 2(B-1)/B².",
         prediction=WITHIN,
     ),
     _theory(
         id="noise-variance-general", statistic=partial(ratio, metric="var relu"),
-        statement="For values of another law, as after a ReLU, their fourth moment enters as derived.",
+        statement="For another law, as after a ReLU, the fourth moment enters as derived.",
         prediction=WITHIN,
     ),
     _theory(
@@ -123,13 +123,13 @@ CLAIMS = (
     _theory(
         id="noise-dropout-unit", statistic=partial(ratio, metric="unit"),
         sources=("li2019disharmony",), expected=VAR / (2 * VAR + MEAN2), tolerance=0.005,
-        statement="With half of the units dropped after a ReLU, test variance is 0.405 of training variance.",
+        statement="Behind a ReLU and dropout of one half, test variance is 0.405 of training's.",
         prediction="The ratio of variances is 0.405 for Gaussian inputs of the ReLU.",
     ),
     _theory(
         id="noise-dropout-layer", statistic=partial(ratio, metric="formula"),
         sources=("li2019disharmony",),
-        statement="Behind a linear layer dropout adds p/(1-p) times the sum of w² E[r²] to the variance.",
+        statement="Behind a linear layer dropout adds p/(1-p) times the sum of w² E[r²].",
         prediction="On real images measured over derived is 1 within 1%.",
     ),
 )  # fmt: skip
