@@ -97,14 +97,14 @@ CLAIMS = (
     ),
     _exact(
         id="landscape-eigenvalue-scale",
-        statement="It divides the top eigenvalue of the Hessian by the square of a.",
+        statement="Multiplying the weights before BN by a divides the top eigenvalue by a squared.",
         prediction="For a of 0.1 and 10 the difference is zero to rounding.",
         statistic=partial(worst, metric="eigenvalue scale"),
     ),
     _exact(
         id="landscape-relative-scale",
-        statement="It leaves all four measures in units of the weights' length as they are.",
-        prediction="For a of 0.1 and 10 the difference is zero to rounding.",
+        statement="Multiplying the weights before BN by a leaves relative smoothness as it is.",
+        prediction="For a of 0.1 and 10 none of four measures in units of the weights' length moves.",
         statistic=partial(worst, metric="relative"),
     ),
     _exact(
