@@ -118,19 +118,19 @@ CLAIMS = (
     ),
     _claim(
         id="landscape-fisher-last",
-        statement="With BN in the last layer the Fisher eigenvalue grows less than the width's root.",
+        statement="With BN in the last layer Fisher sharpness grows less than the root of the width.",
         prediction="The slope lies below 0.5, on noise and on images.",
         statistic=partial(slope, place="last"), support=0.5, refute=0.75,
     ),
     _claim(
         id="landscape-fisher-hidden",
-        statement="With BN in the hidden layers the Fisher eigenvalue grows nearly as the width does.",
+        statement="With BN in the hidden layers Fisher sharpness grows nearly as fast as the width.",
         prediction="The slope lies above 0.75, on noise and on images.",
         statistic=partial(slope, place="hidden"), support=0.75, refute=0.5,
     ),
     _claim(
         id="landscape-fisher-level",
-        statement="BN in the hidden layers lowers the Fisher matrix's top eigenvalue.",
+        statement="BN in the hidden layers lowers Fisher sharpness, the matrix's top eigenvalue.",
         prediction="At width 1,024 it is more than 1.25 times as large without BN.",
         statistic=level,
         scale="log ratio", unit="times", support=math.log(1.25), refute=math.log(1.1),

@@ -104,7 +104,7 @@ CLAIMS = (
     _exact(
         id="landscape-relative-scale",
         statement="Multiplying the weights before BN by a leaves relative smoothness as it is.",
-        prediction="For a of 0.1 and 10 none of four measures in units of the weights' length moves.",
+        prediction="For a of 0.1 and 10 the four relative measures do not move.",
         statistic=partial(worst, metric="relative"),
     ),
     _exact(
