@@ -118,13 +118,13 @@ CLAIMS = (
     ),
     _claim(
         id="landscape-fisher-last",
-        statement="With BN in the last layer Fisher sharpness grows less than the root of the width.",
+        statement="With BN in the last layer Fisher sharpness grows less than the width's root.",
         prediction="The slope lies below 0.5, on noise and on images.",
         statistic=partial(slope, place="last"), support=0.5, refute=0.75,
     ),
     _claim(
         id="landscape-fisher-hidden",
-        statement="With BN in the hidden layers Fisher sharpness grows nearly as fast as the width.",
+        statement="With BN in hidden layers Fisher sharpness grows nearly as fast as the width.",
         prediction="The slope lies above 0.75, on noise and on images.",
         statistic=partial(slope, place="hidden"), support=0.75, refute=0.5,
     ),
