@@ -120,6 +120,7 @@ def _compare(stored: Stored, again: pd.DataFrame, results: Path | str | None) ->
         same = _equal(before, again)
         detail = "equal to the bit" if same else "differs on the same processor"
     else:
+        table, before, again = (_stepped(t) for t in (table, before, again))
         same = _early_agree(before, again) and _final_in_range(table, stored.run, again)
         detail = "agrees within the tolerance for another processor" if same else "differs"
     return Check(name, stored.run, same, detail)
@@ -143,6 +144,11 @@ def _equal(before: pd.DataFrame, again: pd.DataFrame) -> bool:
     return True
 
 
+def _stepped(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in which what has no step has step 0."""
+    return table if "step" in table else table.assign(step=0)
+
+
 def _early_agree(before: pd.DataFrame, again: pd.DataFrame) -> bool:
     keys = [c for c in before.columns if c != "value"]
     early = before[before["step"] <= EARLY_STEPS].merge(again, on=keys, suffixes=("", "_again"))
@@ -164,9 +170,14 @@ def _final_in_range(table: pd.DataFrame, run: Any, again: pd.DataFrame) -> bool:
     same = table
     for factor, value in factors.items():
         same = same[same[factor].isna() if value is None else same[factor] == value]
-    for metric, rows in again.groupby("metric"):
+    # What a run measured at several places (rates, layers) is compared place by place.
+    columns = [c for c in again.columns if c not in ("step", "value")]
+    stored = dict(iter(same.groupby(same[columns].astype(str).agg(" ".join, axis=1))))
+    for place, rows in again.groupby(again[columns].astype(str).agg(" ".join, axis=1)):
+        if place not in stored:
+            return False
         last = rows.sort_values("step")["value"].iloc[-1]
-        finals = same[same["metric"] == metric]
+        finals = stored[place]
         finals = finals.loc[finals.groupby("seed")["step"].idxmax(), "value"]
         slack = finals.max() - finals.min() + EARLY_TOLERANCE
         if not finals.min() - slack <= last <= finals.max() + slack:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -195,3 +197,28 @@ def test_unknown_names_are_errors() -> None:
         load("nothing")
     with pytest.raises(KeyError, match="bnlib claims"):
         verdicts.judgement("nothing")
+
+
+def test_verify_on_another_processor_compares_place_by_place() -> None:
+    def rows(seed: int, shift: float) -> pd.DataFrame:
+        values = [
+            (math.nan, 0, "curvature", 9.0),
+            (0.1, 9, "accuracy", 0.2),
+            (1.0, 9, "accuracy", 0.9),
+        ]
+        found = pd.DataFrame(values, columns=["lr", "step", "metric", "value"])
+        return found.assign(value=found["value"] + shift, seed=seed, kind="a")
+
+    @dataclasses.dataclass(frozen=True)
+    class Net:
+        kind: str
+        seed: int
+
+    table, again = pd.concat([rows(0, 0.0), rows(1, 0.05)]), rows(0, 0.01)
+    again = again.drop(columns=["seed", "kind"])
+    assert verify._final_in_range(table, Net("a", 0), again)
+    swapped = again.assign(value=[9.0, 0.9, 0.2])  # right values at the wrong rates
+    assert not verify._final_in_range(table, Net("a", 0), swapped)
+    elsewhere = again.assign(lr=[math.nan, 0.1, 10.0])
+    assert not verify._final_in_range(table, Net("a", 0), elsewhere)
+    assert (verify._stepped(again.drop(columns="step"))["step"] == 0).all()
