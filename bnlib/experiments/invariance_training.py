@@ -37,7 +37,7 @@ RATE_OF = {"schedule": "decay", "rest": "none"}  # arms that take the rate of an
 EQUAL_RATES = (0.3, 3.0)
 TUNING_RATES = {
     "none": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
-    "decay": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    "decay": (0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
     "sphere": (2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0),
 }
 REST_RATE, DECAY = 0.3, 0.01
