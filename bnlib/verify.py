@@ -172,8 +172,8 @@ def _final_in_range(table: pd.DataFrame, run: Any, again: pd.DataFrame) -> bool:
         same = same[same[factor].isna() if value is None else same[factor] == value]
     # What a run measured at several places (rates, layers) is compared place by place.
     columns = [c for c in again.columns if c not in ("step", "value")]
-    stored = dict(iter(same.groupby(same[columns].astype(str).agg(" ".join, axis=1))))
-    for place, rows in again.groupby(again[columns].astype(str).agg(" ".join, axis=1)):
+    stored = dict(iter(same.groupby(same[columns].map(str).agg(" ".join, axis=1))))
+    for place, rows in again.groupby(again[columns].map(str).agg(" ".join, axis=1)):
         if place not in stored:
             return False
         last = rows.sort_values("step")["value"].iloc[-1]
