@@ -2,7 +2,7 @@
 
 Parts ``plain`` and ``skip``: growth per layer or block without BN. Part ``eps``: the variance
 behind layers of BN whose epsilon is comparable with what they normalise. Part ``free``: how much
-outputs move with BN at epsilon 0.
+outputs move with BN at epsilon 0. Part ``leap``: where one step of SGD takes the weights' scale.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SCALES = (0.5, 1.0, 1.5)  # times He's
 EDGE = math.sqrt(EPS / (1 - 1 / math.pi))  # scale at which a layer of BN neither shrinks nor holds
 EPS_SCALES = (0.5, 0.75, 1.25, 2.0, 4.0)  # times the edge
 FREE_SCALES = (10**-2.5, 10**2.5)
+LEAP_SCALES, LEAP_DEPTH, RATE = (0.01, 1.0), 16, 0.3
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,21 @@ def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
         "skip": SCALES,
         "eps": EPS_SCALES,
         "free": FREE_SCALES,
+        "leap": LEAP_SCALES,
     }
     return [Run(part, a, s) for s in seeds for part in parts for a in parts[part]]
 
 
 def measure(run: Run) -> pd.DataFrame:
     """Push 512 training images through random networks in float64, in training mode."""
-    with reproducible(run.seed), torch.no_grad():
-        x = prepared(factor=2).x_train[torch.randperm(60_000)[:ROWS]].double()  # (512, 196)
-        nets = [PARTS[run.part](x, run.scale) for _ in range(NETS[run.part])]
+    data = prepared(factor=2)
+    with reproducible(run.seed), torch.set_grad_enabled(run.part == "leap"):
+        rows = torch.randperm(60_000)[:ROWS]
+        x, y = data.x_train[rows].double(), data.y_train[rows]  # (512, 196), (512,)
+        if run.part == "leap":
+            nets = [leap(x[:128], y[:128], run.scale)]
+        else:
+            nets = [PARTS[run.part](x, run.scale) for _ in range(NETS[run.part])]
     found = np.exp(np.log(nets).mean(0))  # geometric mean over networks
     return pd.DataFrame({"layer": range(len(found)), "metric": "signal", "value": found})
 
@@ -90,6 +97,17 @@ def free(x: Tensor, scale: float) -> list[float]:
         before = net.double().train()(x)
         moved.append(((scaled(net, scale)(x) - before).abs().max() / before.abs().max()).item())
     return moved
+
+
+def leap(x: Tensor, y: Tensor, scale: float) -> list[float]:
+    """Return per hidden layer the length of its weights after one step, over He's length."""
+    norm = partial(BatchNorm1d, eps=0.0)
+    net = mlp([196, *[64] * LEAP_DEPTH, 10], norm, "relu", "he").double()
+    layers = [m for m in net.modules() if isinstance(m, nn.Linear)][:-1]
+    lengths = [layer.weight.norm().item() for layer in layers]
+    nn.functional.cross_entropy(scaled(net, scale)(x), y).backward()
+    torch.optim.SGD(net.parameters(), RATE).step()
+    return [m.weight.norm().item() / n for m, n in zip(layers, lengths, strict=True)]
 
 
 def scaled(net: nn.Sequential, scale: float) -> nn.Sequential:
@@ -149,6 +167,16 @@ def moved(table: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby("seed")["value"].max().reset_index()
 
 
+def leapt(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the largest relative error of the predicted scale after one step from scale 0.01."""
+    rows = table[table["part"] == "leap"]
+    wide = rows.pivot_table(index=["seed", "layer"], columns="scale", values="value")
+    step = np.sqrt(wide[1.0] ** 2 - 1)  # rate times gradient over weights, at He's scale
+    error = (np.hypot(0.01, step / 0.01) / wide[0.01] - 1).abs()
+    worst: pd.Series[float] = error.groupby("seed").max()
+    return worst.rename("value").reset_index()
+
+
 def _mean(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby("seed")["value"].mean().reset_index()
 
@@ -160,6 +188,12 @@ CLAIMS = (
         statement="With BN, eps = 0, the scale of the hidden weights leaves the output as it is.",
         prediction="At scales from 10^-2.5 to 10^2.5 outputs agree to 1e-9 of the largest.",
         statistic=moved, expected=0.0, tolerance=1e-9,
+    ),
+    _claim(
+        id="initialization-leap", kind="exact", sources=("ioffe2015", "arora2019"),
+        statement="With BN, eps = 0, one SGD step takes scale a to the square root of a² + (s/a)².",
+        prediction="s is the relative step at He's scale; each of 16 layers starts from a = 0.01.",
+        statistic=leapt, expected=0.0, tolerance=1e-6,
     ),
     _claim(
         id="initialization-plain-gain",
