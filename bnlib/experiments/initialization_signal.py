@@ -209,13 +209,13 @@ CLAIMS = (
     ),
     _claim(
         id="initialization-eps-level", sources=("ioffe2015",),
-        statement="At twice the edge sqrt(eps / (1 - 1/pi)) the variance behind BN settles at 3/4.",
+        statement="At scale 2 sqrt(eps / (1 - 1/pi)) the variance behind BN settles at 3/4.",
         prediction="Behind the 36th layer of BN it is 1 - 1/4.",
         statistic=settled, expected=0.75, tolerance=0.03,
     ),
     _claim(
         id="initialization-eps-fading", sources=("ioffe2015",),
-        statement="At half that edge each layer of BN leaves a quarter of the variance.",
+        statement="At scale sqrt(eps / (1 - 1/pi)) / 2 a layer of BN leaves a quarter of the variance.",
         prediction="Variance falls by a factor of 1/4 per layer, as in a plain network.",
         statistic=fading, expected=0.25, tolerance=0.01,
     ),
