@@ -90,7 +90,7 @@ CLAIMS = (
     ),
     _claim(
         id="initialization-rivals-speed", sources=("zhang2019fixup", "desmith2020"),
-        statement="At depth 64 SkipInit, Fixup or small weights reach 75% about as soon as BN does.",
+        statement="At depth 64 SkipInit, Fixup or small weights reach 75% about as soon as BN.",
         prediction="They need less than 1.5 times the steps.",
         statistic=faster, scale="log ratio", support=math.log(1.5), refute=math.log(2),
         unit="times",

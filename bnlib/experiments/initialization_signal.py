@@ -215,7 +215,7 @@ CLAIMS = (
     ),
     _claim(
         id="initialization-eps-fading", sources=("ioffe2015",),
-        statement="At scale sqrt(eps / (1 - 1/pi)) / 2 a layer of BN leaves a quarter of the variance.",
+        statement="At scale sqrt(eps / (1 - 1/pi)) / 2 a BN layer leaves 1/4 of the variance.",
         prediction="Variance falls by a factor of 1/4 per layer, as in a plain network.",
         statistic=fading, expected=0.25, tolerance=0.01,
     ),
