@@ -22,7 +22,7 @@ from bnlib.stats import arrivals, log_ratio
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
 DEPTH = 64
-RATES, LOW_RATES = (0.1, 0.3, 1.0, 3.0), (0.003, 0.01, 0.03)  # with skips, without
+RATES, LOW_RATES = (0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03)  # with skips, without
 RIVALS = {"skipinit, 1": "SkipInit", "fixup, 1": "Fixup", "skip-none, 0.3": "skips, weights x 0.3"}
 ARMS = ("none, 1", "bn, 1", "skip-bn, 1", "skip-none, 1", *RIVALS)  # network and scale of weights
 
