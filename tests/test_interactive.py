@@ -162,3 +162,46 @@ class TestTransform:
             if "_static/transform." in page.read_text(encoding="utf-8")
         ]
         assert loading == [PAGE]
+
+
+class TestSlider:
+    """A native slider below a Plotly figure, on every page that asks for one."""
+
+    pytestmark = browser_test
+    PAGE = "chapters/landscape.html"
+    DRAWN = "#fig-landscape-slide .bn-drawn"
+    SAID = ".bn-slider [role=status]"
+    MARKERS = """() => document.querySelector("#fig-landscape-slide .js-plotly-plot").data
+        .filter((trace) => trace.mode === "markers").map((trace) => [trace.x[0], trace.y[0]])"""
+    LINES = """() => document.querySelector("#fig-landscape-slide .js-plotly-plot").calcdata
+        .map((points) => points.map((point) => [point.x, point.y]))"""
+
+    def test_arrow_keys_move_the_points_along_their_curves(self, reader: Reader) -> None:
+        with reader.open(self.PAGE) as tab:
+            knob = tab.locator("#fig-landscape-slide-slider")
+            knob.scroll_into_view_if_needed()
+            tab.wait_for_selector(self.DRAWN)
+            knob.focus()
+            before, said = tab.evaluate(self.MARKERS), tab.locator(self.SAID).inner_text()
+            for _ in range(10):
+                tab.keyboard.press("ArrowRight")
+            tab.wait_for_function(f"({self.MARKERS})()[0][0] > 0.95")
+            after = tab.evaluate(self.MARKERS)
+            assert all(x == pytest.approx(1.0) for x, _ in after)
+            assert [y for _, y in before] != [y for _, y in after]
+            curves = tab.evaluate(self.LINES)
+            for x, y in after:  # each point lies on one of the curves
+                assert any(abs(x - u) + abs(y - v) < 1e-3 for line in curves for u, v in line)
+            assert tab.locator(self.SAID).inner_text() != said
+            assert knob.get_attribute("aria-valuetext") == "1.0%"
+            assert tab.locator("label[for=fig-landscape-slide-slider]").is_visible()
+            assert tab.locator("#fig-landscape-slide .slider-group").count() == 0
+        assert reader.complaints == []
+        assert reader.strangers == []
+
+    def test_fits_a_phone(self, reader: Reader) -> None:
+        with reader.open(self.PAGE, size=PHONE) as tab:
+            box = tab.locator(".bn-slider").bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= PHONE["width"]
+            assert tab.locator(".bn-slider input").bounding_box()["height"] >= 24
