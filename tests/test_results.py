@@ -188,7 +188,7 @@ def test_committed_results_are_those_of_the_code() -> None:
         assert info["grid_hash"] == provenance.grid_hash(runs), experiment.name
         assert info["code_hash"] == provenance.code_hash(experiment.measure), experiment.name
         assert info["clean"], f"{experiment.name} was run on a tree with changes"
-        assert json.dumps(info["tuned"]) == json.dumps(runner.tuned_rates(experiment))
+        assert info["tuned"] == json.loads(json.dumps(runner.tuned_rates(experiment)))
     assert not verdicts.ledger()["edited"].any()
 
 
