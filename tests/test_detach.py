@@ -62,7 +62,7 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
     torch.manual_seed(0)
     x, y = torch.randn(120, 784), torch.randint(0, 10, (120,))
     tiny = ImageData("noise", x, y, x, y)
-    monkeypatch.setattr(detach, "_images", lambda validation: tiny)  # noqa: ARG005
+    monkeypatch.setattr(detach, "prepared", lambda validation: tiny)  # noqa: ARG005
     monkeypatch.setattr(detach, "STEPS", 4)
     monkeypatch.setattr(detach, "RECORDED", (0, 2, 4))
     monkeypatch.setattr(detach, "LAST", 3)
