@@ -177,6 +177,39 @@ def final_accuracy(table: pd.DataFrame, keys: list[str], chance: float = 0.1) ->
     return found.assign(accuracy=found["accuracy"].mask(gone, chance), diverged=gone)
 
 
+def best_rates(table: pd.DataFrame, arms: list[str], value: str) -> dict[str, float]:
+    """Return per arm the learning rate whose mean ``value`` over all other columns is highest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per tuning run: the columns ``arms``, ``lr`` and ``value``.
+    arms : list of str
+        Factors that tell the arms apart.
+    value : str
+        The column that is to be large.
+
+    Returns
+    -------
+    dict
+        The rate by the arm's levels, joined by "/".
+    """
+    names = table[arms].astype(str).agg("/".join, axis=1)
+    best = table[value].groupby([names, table["lr"]]).mean().groupby(level=0).idxmax()
+    return {str(name): float(rate) for name, rate in best}
+
+
+def fastest_rates(table: pd.DataFrame, arms: list[str], target: float) -> dict[str, float]:
+    """Return per arm the learning rate with the fewest steps to a test accuracy; see `best_rates`.
+
+    Steps are averaged as logarithms over the seeds. A run that never arrives ranks behind all
+    that do, the nearer ones first.
+    """
+    found = arrivals(table, [*arms, "lr", "seed"], target)
+    cost = np.log(found["steps"]) + found["censored"] * 10 * (target - found["best"])
+    return best_rates(found.assign(speed=-cost), arms, "speed")
+
+
 def paired(
     table: pd.DataFrame,
     arm: str,

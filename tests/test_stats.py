@@ -15,7 +15,9 @@ from scipy import stats as scipy_stats
 from bnlib.claims import Claim, judge
 from bnlib.stats import (
     arrivals,
+    best_rates,
     bootstrap,
+    fastest_rates,
     final_accuracy,
     holm,
     log_ratio,
@@ -105,6 +107,16 @@ def test_censored_pairs_are_kept_and_marked() -> None:
     ratio = log_ratio(found[found["norm"] == "none"], found[found["norm"] == "bn"], ["seed"])
     assert ratio["censored"].tolist() == ["low", "both"]
     assert ratio["value"].tolist() == pytest.approx([math.log(10), 0.0])
+
+
+def test_rates_are_chosen_by_the_mean_over_seeds_and_late_runs_rank_last() -> None:
+    rows = [("bn", 0.1, 0, 20, 0.9), ("bn", 1.0, 0, 10, 0.9), ("bn", 0.1, 1, 20, 0.9),
+            ("bn", 1.0, 1, 100, 0.9), ("none", 0.1, 0, 10, 0.3),
+            ("none", 1.0, 0, 10, 0.5)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["norm", "lr", "seed", "step", "value"])
+    assert best_rates(table, ["norm"], "value")["none"] == 1.0
+    fastest = fastest_rates(table.assign(metric="accuracy"), ["norm"], 0.8)
+    assert fastest == {"bn": 0.1, "none": 1.0}  # 20 against sqrt(10 * 100); the nearer to 0.8
 
 
 def test_paired_compares_arms_of_one_seed_and_stratum() -> None:

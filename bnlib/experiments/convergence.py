@@ -19,7 +19,7 @@ from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, mlp
 from bnlib.probes import sigmoid_inputs
-from bnlib.stats import arrivals, log_ratio
+from bnlib.stats import arrivals, fastest_rates, log_ratio
 from bnlib.train import reproducible, schedule, train
 
 SEEDS, FIGURE1_SEEDS, TUNING_SEEDS = range(10), 5, (9101, 9102)
@@ -65,13 +65,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm the rate with the fewest steps to the target; far ones rank by accuracy."""
-    found = arrivals(table, ["norm", "init", "lr", "seed"], TARGET)
-    # A run that never arrives ranks behind all that do, the nearer ones first.
-    cost = found["steps"].map(math.log) + found["censored"] * 10 * (TARGET - found["best"])
-    arms = found["norm"] + "/" + found["init"]
-    mean = cost.groupby([arms, found["lr"]]).mean()
-    best = mean.groupby(level=0).idxmin()
-    return {arm: float(rate) for arm, rate in best}
+    return fastest_rates(table, ["norm", "init"], TARGET)
 
 
 def measure(run: Run) -> pd.DataFrame:

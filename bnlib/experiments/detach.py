@@ -22,6 +22,7 @@ from bnlib.claims import Claim
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, mlp
+from bnlib.stats import best_rates
 from bnlib.train import Probe, accuracy, reproducible, train
 
 SEEDS, TUNING_SEEDS = range(10), (9201, 9202)
@@ -83,10 +84,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm the rate with the highest final accuracy."""
-    found = final(table)
-    mean = found.groupby([found["net"] + "/" + found["detach"], found["lr"]])["accuracy"].mean()
-    best = mean.groupby(level=0).idxmax()
-    return {arm: float(rate) for arm, rate in best}
+    return best_rates(final(table), ["net", "detach"], "accuracy")
 
 
 def measure(run: Run) -> pd.DataFrame:

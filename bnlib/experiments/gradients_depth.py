@@ -18,7 +18,7 @@ from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import mlp
 from bnlib.residual import residual_mlp
-from bnlib.stats import paired
+from bnlib.stats import best_rates, paired
 from bnlib.train import reproducible, train
 
 SEEDS, LONG_SEEDS, TUNING_SEEDS = range(10), 5, (9301, 9302)
@@ -62,9 +62,7 @@ def tuning() -> list[Run]:
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm and depth the rate with the lowest final training loss."""
     found = final(table)
-    names = found["arm"] + "/" + found["depth"].astype(str)
-    best = found.groupby([names, found["lr"]])["value"].mean().groupby(level=0).idxmin()
-    return {arm: float(rate) for arm, rate in best}
+    return best_rates(found.assign(value=-found["value"]), ["arm", "depth"], "value")
 
 
 def measure(run: Run) -> pd.DataFrame:

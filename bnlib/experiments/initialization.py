@@ -20,7 +20,7 @@ from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import mlp
 from bnlib.residual import Branch, residual_mlp
-from bnlib.stats import arrivals
+from bnlib.stats import fastest_rates
 from bnlib.train import reproducible, schedule, train
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
@@ -62,11 +62,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return the rate with the fewest steps to the target; far ones rank by accuracy."""
-    found = arrivals(table, ["arm", "depth", "lr", "seed"], TARGET)
-    cost = np.log(found["steps"]) + found["censored"] * 10 * (TARGET - found["best"])
-    arm = found["arm"] + "/" + found["depth"].astype(str)
-    best = cost.groupby([arm, found["lr"]]).mean().groupby(level=0).idxmin()
-    return {name: float(rate) for name, (_, rate) in best.items()}
+    return fastest_rates(table, ["arm", "depth"], TARGET)
 
 
 def measure(run: Run) -> pd.DataFrame:

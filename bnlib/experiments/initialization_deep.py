@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from bnlib.claims import Claim
 from bnlib.experiments import Experiment, Tuned
 from bnlib.experiments.initialization import TARGET, trained
 from bnlib.experiments.initialization import Run as Training
-from bnlib.stats import arrivals, log_ratio
+from bnlib.stats import arrivals, fastest_rates, log_ratio
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
 DEPTH = 64
@@ -50,10 +49,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return the rate with the fewest steps to the target; far ones rank by accuracy."""
-    found = arrivals(table, ["arm", "lr", "seed"], TARGET)
-    cost = np.log(found["steps"]) + found["censored"] * 10 * (TARGET - found["best"])
-    best = cost.groupby([found["arm"], found["lr"]]).mean().groupby(level=0).idxmin()
-    return {arm: float(rate) for arm, (_, rate) in best.items()}
+    return fastest_rates(table, ["arm"], TARGET)
 
 
 def measure(run: Run) -> pd.DataFrame:

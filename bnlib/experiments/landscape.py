@@ -23,6 +23,7 @@ from bnlib.curvature import survey
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, Norm, mlp
+from bnlib.stats import best_rates
 from bnlib.train import reproducible, train
 from bnlib.variants import LpNorm1d
 
@@ -60,8 +61,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm the rate with the highest final accuracy."""
-    mean = final_accuracy(table).groupby(["arm", "lr"])["value"].mean()
-    return {arm: float(rate) for arm, rate in mean.groupby(level=0).idxmax()}
+    return best_rates(final_accuracy(table), ["arm"], "value")
 
 
 def measure(run: Run) -> pd.DataFrame:

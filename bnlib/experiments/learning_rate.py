@@ -20,7 +20,7 @@ from bnlib.data import prepared
 from bnlib.ensemble import train_rates
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, mlp
-from bnlib.stats import final_accuracy
+from bnlib.stats import best_rates, final_accuracy
 from bnlib.train import reproducible
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
@@ -58,10 +58,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm and depth the rate with the highest final accuracy."""
-    found = final_accuracy(table, KEYS)
-    cell = found["arm"] + "/" + found["depth"].astype(str)
-    best = found.groupby([cell, found["lr"]])["accuracy"].mean().groupby(level=0).idxmax()
-    return {str(name): float(rate) for name, (_, rate) in best.items()}
+    return best_rates(final_accuracy(table, KEYS), ["arm", "depth"], "accuracy")
 
 
 def measure(run: Run) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from bnlib.data import prepared
 from bnlib.ensemble import train_rates
 from bnlib.experiments import Experiment, Tuned
 from bnlib.residual import Branch, residual_mlp
-from bnlib.stats import final_accuracy, paired
+from bnlib.stats import best_rates, final_accuracy, paired
 from bnlib.train import reproducible
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
@@ -54,10 +54,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm and batch size the rate with the highest final accuracy."""
-    found = scores(table)
-    cell = found["arm"] + "/" + found["batch"].astype(str)
-    best = found.groupby([cell, found["lr"]])["accuracy"].mean().groupby(level=0).idxmax()
-    return {str(name): float(rate) for name, (_, rate) in best.items()}
+    return best_rates(scores(table), ["arm", "batch"], "accuracy")
 
 
 def measure(run: Run) -> pd.DataFrame:

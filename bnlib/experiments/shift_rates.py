@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from bnlib.claims import Claim
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init
-from bnlib.stats import arrivals, log_ratio
+from bnlib.stats import arrivals, fastest_rates, log_ratio
 from bnlib.train import reproducible, schedule, train
 from bnlib.variants import noisy_mlp
 
@@ -66,11 +65,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm the rate with the fewest steps to the target; far ones rank by accuracy."""
-    found = arrivals(table, ["net", "arm", "lr", "seed"], TARGET)
-    cost = np.log(found["steps"]) + found["censored"] * 10 * (TARGET - found["best"])
-    mean = cost.groupby([found["net"] + "/" + found["arm"], found["lr"]]).mean()
-    best = mean.groupby(level=0).idxmin()
-    return {arm: float(rate) for arm, rate in best}
+    return fastest_rates(table, ["net", "arm"], TARGET)
 
 
 def measure(run: Run) -> pd.DataFrame:
