@@ -12,6 +12,8 @@ from torch import nn
 from bnlib.claims import judge
 from bnlib.data import ImageData
 from bnlib.experiments import backward, detach
+from bnlib.experiments.claims import backward as backward_claims
+from bnlib.experiments.claims import detach as detach_claims
 
 EPS = 0.1  # large, so that its place in the formulas matters
 
@@ -55,7 +57,7 @@ def test_identities_and_one_layer_meet_the_derived_numbers() -> None:
         for run in backward.runs(range(9000, 9005), {})
     ]
     table = pd.concat(parts)
-    assert {judge(claim, table).verdict for claim in backward.CLAIMS} == {"supported"}
+    assert {judge(claim, table).verdict for claim in backward_claims.CLAIMS} == {"supported"}
 
 
 def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +65,8 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
     x, y = torch.randn(120, 784), torch.randint(0, 10, (120,))
     tiny = ImageData("noise", x, y, x, y)
     monkeypatch.setattr(detach, "prepared", lambda validation: tiny)  # noqa: ARG005
-    monkeypatch.setattr(detach, "STEPS", 4)
+    for module in (detach, detach_claims):
+        monkeypatch.setattr(module, "STEPS", 4)
     monkeypatch.setattr(detach, "RECORDED", (0, 2, 4))
     monkeypatch.setattr(detach, "LAST", 3)
 
@@ -73,7 +76,7 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
     tuned = detach.choose(sweep(detach.tuning()[::8] + detach.tuning()[3::8]))
     assert set(tuned) == {f"{net}/{arm}" for net in detach.NETS for arm in detach.ARMS}
     table = sweep(detach.runs(range(5), tuned))
-    found = {claim.id: judge(claim, table) for claim in detach.CLAIMS}
+    found = {claim.id: judge(claim, table) for claim in detach_claims.CLAIMS}
     assert "not run" not in {j.verdict for j in found.values()}
     assert len(found["backward-detach-equal-rate"].strata) == 4
     assert len(found["backward-detach-mean"].strata) == 2
@@ -86,5 +89,5 @@ def test_a_lost_run_counts_with_chance() -> None:
         ("best", "relu", "mean", 1.0, 0, 30, "diverged", 1.0),
     ]
     columns = ["part", "net", "detach", "lr", "seed", "step", "metric", "value"]
-    found = detach.contrast(pd.DataFrame(rows, columns=columns), "best", "mean", "accuracy")
+    found = detach_claims.contrast(pd.DataFrame(rows, columns=columns), "best", "mean", "accuracy")
     assert found["value"].tolist() == pytest.approx([70.0])

@@ -9,6 +9,7 @@ from torch import nn
 
 from bnlib.experiments import initialization as protocol
 from bnlib.experiments import initialization_signal as signal
+from bnlib.experiments.claims import initialization as claims
 from bnlib.models import mlp
 from bnlib.train import reproducible
 
@@ -47,7 +48,7 @@ def test_a_network_that_fails_at_he_has_no_band(monkeypatch: pytest.MonkeyPatch)
     pretend(monkeypatch, 0.1, 0.2)
     tables = [protocol.measure(run(side=side)).assign(side=side) for side in (-1, 1)]
     table = pd.concat(tables).assign(arm="bn", depth=8, lr=0.1, seed=0)
-    assert protocol.bands(table)["width"].tolist() == [0.0]
+    assert claims.bands(table)["width"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize("arm", ["none", "bn", *protocol.SKIP])

@@ -12,6 +12,8 @@ from torch import nn
 from bnlib.experiments import learning_rate as protocol
 from bnlib.experiments import learning_rate_limit as limit
 from bnlib.experiments import learning_rate_step as step
+from bnlib.experiments.claims import learning_rate as claims
+from bnlib.experiments.claims import learning_rate_limit as limit_claims
 
 
 def trainings(top: dict[str, float], part: str = "map") -> pd.DataFrame:
@@ -35,23 +37,23 @@ def test_only_the_last_block_of_the_last_arm_has_a_norm() -> None:
 
 
 def test_largest_rates_are_compared_and_bounded_where_none_trains() -> None:
-    found = protocol.rate_gain(trainings({"default": 0.0, "he": 0.25, "bn": 2.0}))
+    found = claims.rate_gain(trainings({"default": 0.0, "he": 0.25, "bn": 2.0}))
     by_init = found.groupby("stratum")[["value", "censored"]].first()
     assert by_init.loc["he init, depth 4", "value"] == pytest.approx(math.log(8))
     assert by_init.loc["he init, depth 4", "censored"] == ""
     assert by_init.loc["default init, depth 4", "censored"] == "low"  # at least
-    at_end = protocol.rate_gain(trainings({"he": 0.25, "bn": 16.0}))
+    at_end = claims.rate_gain(trainings({"he": 0.25, "bn": 16.0}))
     assert set(at_end["censored"]) == {"low"}
 
 
 def test_octaves_shares_and_points() -> None:
     table = trainings({"default": 0.0, "he": 0.25, "last": 1.0, "bn": 2.0})
-    octaves = protocol.extra_octaves(table).groupby("stratum")["value"].first()
+    octaves = claims.extra_octaves(table).groupby("stratum")["value"].first()
     assert octaves["he init, depth 4"] == 3
     assert octaves["default init, depth 4"] == 10  # none trains: no good rate at all
-    assert protocol.last_share(table)["value"].tolist() == pytest.approx([2 / 3] * 5)
-    assert protocol.points(table, "map")["value"].tolist() == pytest.approx([70.0] * 5 + [0.0] * 5)
-    assert protocol.without_larger_rate(table)["value"].tolist() == pytest.approx([0.0] * 5)
+    assert claims.last_share(table)["value"].tolist() == pytest.approx([2 / 3] * 5)
+    assert claims.points(table, "map")["value"].tolist() == pytest.approx([70.0] * 5 + [0.0] * 5)
+    assert claims.without_larger_rate(table)["value"].tolist() == pytest.approx([0.0] * 5)
 
 
 def test_a_split_that_trains_to_the_end_of_its_grid_is_a_bound() -> None:
@@ -63,7 +65,7 @@ def test_a_split_that_trains_to_the_end_of_its_grid_is_a_bound() -> None:
     ]
     start = keys | {"step": 0, "metric": "curvature", "lr": math.nan, "value": 1.0, "part": "split"}
     table = pd.DataFrame([*rows, *(start | {"seed": s} for s in range(5))])
-    found = limit.split_gain(table)
+    found = limit_claims.split_gain(table)
     assert set(found["censored"]) == {"low"}
     assert found["value"].tolist() == pytest.approx([math.log(4.0**10 / 2)] * 5)
 

@@ -10,6 +10,8 @@ import pytest
 
 from bnlib.experiments import noise, noise_conv
 from bnlib.experiments import noise_training as protocol
+from bnlib.experiments.claims import noise_conv as noise_conv_claims
+from bnlib.experiments.claims import noise_training as claims
 
 
 def record(run: protocol.Run, accuracy: float, again: float = 0.0) -> pd.DataFrame:
@@ -50,7 +52,7 @@ def test_arms_are_compared_on_the_same_seed_and_lost_runs_have_chance() -> None:
         )
         tables.append(record(run, score, score + 0.01))
     table = pd.concat(tables)
-    scores = protocol.scores(table)
+    scores = claims.scores(table)
     assert len(scores) == 2 * 5
     for formula, expected in {
         "bn - none": 2.0,
@@ -59,12 +61,12 @@ def test_arms_are_compared_on_the_same_seed_and_lost_runs_have_chance() -> None:
         "(none_drop - none) - (bn_drop - bn)": 0.0,
         "bn_drop_re - bn_drop": 1.0,
     }.items():
-        found = protocol.contrast(table, formula)
+        found = claims.contrast(table, formula)
         assert list(found["stratum"].unique()) == ["plain", "residual"]
         assert found["value"].to_numpy() == pytest.approx(expected)
     lost = (table["arm"] == "none") & (table["seed"] == 3) & (table["drop"] == 0)
     end = table[lost].groupby("net").head(1).assign(step=7, metric="diverged", value=1.0)
-    found = protocol.scores(pd.concat([table[~lost], end]))["none"]
+    found = claims.scores(pd.concat([table[~lost], end]))["none"]
     assert found.xs(3, level="seed").to_numpy() == pytest.approx(10.0)
 
 
@@ -81,6 +83,6 @@ def test_shares_are_told_apart_by_layer_and_time() -> None:
         (step, f"share {k}", -k - step / 1000, 0) for step in (0, noise_conv.STEPS) for k in (1, 2)
     ]
     table = pd.DataFrame(rows, columns=["step", "metric", "value", "seed"])
-    found = noise_conv.share(table).set_index("stratum")["value"]
+    found = noise_conv_claims.share(table).set_index("stratum")["value"]
     assert found["layer 1, at the start"] == -1.0
     assert found["layer 2, trained"] == -2 - noise_conv.STEPS / 1000

@@ -38,7 +38,7 @@ def toy_runs(seeds: object, tuned: object) -> list[Run]:
     return [Run("toy", seed) for seed in seeds]  # type: ignore[attr-defined]
 
 
-TOY = Experiment("toy", "A toy", "toy", range(5), toy_runs, measure, (CLAIM,), 0.1)
+TOY = Experiment("toy", "A toy", "toy", range(5), toy_runs, measure, 0.1, claims=(CLAIM,))
 
 
 @pytest.fixture

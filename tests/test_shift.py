@@ -17,6 +17,9 @@ from torch import nn
 from bnlib.claims import judge
 from bnlib.data import ImageData
 from bnlib.experiments import shift, shift_identities, shift_rates
+from bnlib.experiments.claims import shift as shift_claims
+from bnlib.experiments.claims import shift_identities as shift_identities_claims
+from bnlib.experiments.claims import shift_rates as shift_rates_claims
 from bnlib.models import mlp
 from bnlib.probes import covariate_shift, distribution_shift, gradient_shift, noisy_accuracy
 from bnlib.train import train
@@ -164,7 +167,7 @@ def test_noisy_accuracy_is_lower_with_much_noise_and_plain_without() -> None:
 def test_identities_meet_the_derived_numbers() -> None:
     runs = shift_identities.runs(range(9000, 9005), {})
     table = pd.concat(shift_identities.measure(r).assign(**dataclasses.asdict(r)) for r in runs)
-    found = {claim.id: judge(claim, table).verdict for claim in shift_identities.CLAIMS}
+    found = {claim.id: judge(claim, table).verdict for claim in shift_identities_claims.CLAIMS}
     assert set(found.values()) == {"supported"}, found
 
 
@@ -175,6 +178,7 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
     for module in (shift, shift_rates):
         monkeypatch.setattr(module, "prepared", lambda validation=False: tiny)  # noqa: ARG005
         monkeypatch.setattr(module, "STEPS", 24)
+    for module in (shift, shift_rates, shift_claims, shift_rates_claims):
         monkeypatch.setattr(module, "TARGET", 0.2)
     monkeypatch.setattr(shift, "RECORDED", [8, 16, 24])
     monkeypatch.setattr(shift, "PROBED", [8, 16])
@@ -183,11 +187,11 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
         return pd.concat([module.measure(r).assign(**dataclasses.asdict(r)) for r in runs])  # type: ignore[attr-defined]
 
     table = sweep(shift, list(shift.runs(range(5), {})))
-    found = {claim.id: judge(claim, table) for claim in shift.CLAIMS}
+    found = {claim.id: judge(claim, table) for claim in shift_claims.CLAIMS}
     tuned = shift_rates.choose(sweep(shift_rates, list(shift_rates.tuning()[::3])))
     assert set(tuned) == {f"{net}/{arm}" for net in shift_rates.NETS for arm in shift_rates.ARMS}
     best = sweep(shift_rates, list(shift_rates.runs(range(5), tuned)))
-    found |= {claim.id: judge(claim, best) for claim in shift_rates.CLAIMS}
+    found |= {claim.id: judge(claim, best) for claim in shift_rates_claims.CLAIMS}
     assert "not run" not in {j.verdict for j in found.values()}
     assert len(found["shift-bn-distribution"].strata) == 4
     assert len(found["shift-dose-gradient"].strata) == 4
@@ -204,8 +208,8 @@ def test_slope_is_the_least_squares_line_and_open_where_a_run_is_late() -> None:
     table = pd.DataFrame(rows, columns=["arm", "step", "metric", "value"]).assign(
         net="relu", seed=0
     )
-    found = shift.elasticity(table, "w1").iloc[0]
-    arrived = [shift.steps(table, arm, shift.OFF)["steps"].item() for arm in shift.DOSES]
+    found = shift_claims.elasticity(table, "w1").iloc[0]
+    arrived = [shift_claims.steps(table, arm, shift.OFF)["steps"].item() for arm in shift.DOSES]
     expected = np.polyfit(np.log([0.01, 0.1, 0.5, 0.9]), np.log(arrived), 1)[0]
     assert found["value"] == pytest.approx(expected)
     assert found["censored"] == "low"

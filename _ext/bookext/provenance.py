@@ -72,19 +72,22 @@ class Provenance(SphinxDirective):
 
 
 class ProtocolSource(SphinxDirective):
-    """``{protocol-source} EXPERIMENT``: source of the experiment, folded."""
+    """``{protocol-source} EXPERIMENT``: source of the protocol and of its claims, folded."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Read the file."""
-        path = ROOT / "bnlib" / "experiments" / f"{self.arguments[0].replace('-', '_')}.py"
-        shown = path.relative_to(ROOT).as_posix()
-        if not path.is_file():
-            LOG.warning("no such experiment: %s", shown, location=self.get_location())
-            return []
-        self.env.note_dependency(str(path))
-        return [_folded(path, f"The experiment: {shown}")]
+        """Read the two files."""
+        folder, file = ROOT / "bnlib" / "experiments", f"{self.arguments[0].replace('-', '_')}.py"
+        found: list[nodes.Node] = []
+        for title, path in (("protocol", folder / file), ("claims", folder / "claims" / file)):
+            shown = path.relative_to(ROOT).as_posix()
+            if not path.is_file():
+                LOG.warning("no such experiment: %s", shown, location=self.get_location())
+                return []
+            self.env.note_dependency(str(path))
+            found.append(_folded(path, f"The {title}: {shown}"))
+        return found
 
 
 def _folded(path: Path, title: str) -> fold:

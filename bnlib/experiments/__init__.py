@@ -1,10 +1,15 @@
-"""The experiments of the book: each module one protocol, its runs, its measurement, its claims."""
+"""The experiments of the book.
+
+Each is two modules of one name: the protocol here (what is run, and how it is measured), and in
+`claims` what is asserted of it, with the statistics that settle it. Claims know the protocol; a
+protocol knows nothing of its claims.
+"""
 
 from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -29,8 +34,6 @@ class Experiment:
         ``runs(seeds, tuned)`` returns all runs as frozen data classes.
     measure : callable
         ``measure(run)`` returns the tidy measurements; a pure function of the run.
-    claims : tuple of Claim
-        What the experiment judges.
     core_minutes : float
         Rough cost with the committed seeds, shown before anything is run.
     tuning : callable, optional
@@ -39,6 +42,8 @@ class Experiment:
         ``choose(table)`` returns the chosen rates from the tuning runs' measurements.
     timed : bool
         Whether the values are timings, which no second run repeats to the bit.
+    claims : tuple of Claim
+        What the experiment judges; `load` takes it from the module of that name in `claims`.
     """
 
     name: str
@@ -47,20 +52,20 @@ class Experiment:
     seeds: range
     runs: Callable[[Sequence[int], Tuned], list[Any]]
     measure: Callable[[Any], pd.DataFrame]
-    claims: tuple[Claim, ...]
     core_minutes: float
     tuning: Callable[[], list[Any]] | None = None
     choose: Callable[[pd.DataFrame], Tuned] | None = None
     timed: bool = False
+    claims: tuple[Claim, ...] = ()
 
 
 def names() -> list[str]:
     """Return the names of all experiments, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def load(name: str) -> Experiment:
-    """Return an experiment by its name.
+    """Return an experiment, with its claims, by its name.
 
     Raises
     ------
@@ -69,8 +74,8 @@ def load(name: str) -> Experiment:
     """
     if name not in names():
         raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(names())}")
-    experiment: Experiment = import_module(f"{__name__}.{name}").EXPERIMENT
-    return experiment
+    protocol: Experiment = import_module(f"{__name__}.{name}").PROTOCOL
+    return replace(protocol, claims=import_module(f"{__name__}.claims.{name}").CLAIMS)
 
 
 def load_all() -> list[Experiment]:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from bnlib.claims import Claim
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import mlp
 from bnlib.residual import residual_mlp
-from bnlib.stats import best_rates, paired
+from bnlib.stats import best_rates
 from bnlib.train import reproducible, train
 
 SEEDS, LONG_SEEDS, TUNING_SEEDS = range(10), 5, (9301, 9302)
@@ -97,54 +95,10 @@ def final(table: pd.DataFrame) -> pd.DataFrame:
     return losses(table, 0.8, 1.0)
 
 
-def gain(table: pd.DataFrame, part: str, base: str, treated: str) -> pd.DataFrame:
-    """Return by how much the treated arm's final loss is lower, per depth."""
-    found = final(table[table["part"] == part]).assign(value=lambda t: -t["value"])
-    return paired(found, "arm", base, treated, strata=("depth",))
-
-
-def cost_of_depth(table: pd.DataFrame) -> pd.DataFrame:
-    """Return by how much the final loss is higher at the largest than at the smallest depth."""
-    found = final(table).query("part == 'depth' and arm != 'none'")
-    found["stratum"] = found["arm"].map({"bn": "plain", "residual": "residual"})
-    wide = found.pivot_table(index=["stratum", "seed"], columns="depth", values="value")
-    return (wide[DEPTHS[-1]] - wide[DEPTHS[0]]).rename("value").reset_index()
-
-
-_claim = partial(
-    Claim, chapter="gradients", kind="empirical", unit="nats", support=0.1, refute=0.05
-)
-CLAIMS = (
-    _claim(
-        id="gradients-depth-plain", sources=("ioffe2015", "yang2019"),
-        statement="In a plain network, each arm at its best rate, BN lowers the training loss.",
-        prediction="After 200 steps it is lower by more than 0.1 nats at each depth.",
-        statistic=partial(gain, part="depth", base="none", treated="bn"),
-    ),
-    _claim(
-        id="gradients-depth-skip", sources=("desmith2020", "yang2019"),
-        statement="In a network with BN, each arm at its best rate, a skip path lowers the loss.",
-        prediction="After 200 steps it is lower by more than 0.1 nats at each depth.",
-        statistic=partial(gain, part="depth", base="bn", treated="residual"),
-    ),
-    _claim(
-        id="gradients-depth-cost", sources=("yang2019", "desmith2020"),
-        statement="With BN a network of 40 layers trains as well as one of 10.",
-        prediction="After 200 steps its loss is higher by less than 0.1 nats.",
-        statistic=cost_of_depth, support=0.1, refute=0.2,
-    ),
-    _claim(
-        id="gradients-depth-long", sources=("ioffe2015", "yang2019"),
-        statement="Given 800 steps, BN lowers the training loss of a plain 40-layer network.",
-        prediction="It is lower by more than 0.1 nats.",
-        statistic=partial(gain, part="long", base="none", treated="bn"),
-    ),
-)  # fmt: skip
-
-EXPERIMENT = Experiment(
+PROTOCOL = Experiment(
     name="gradients_depth",
     title="Training loss against depth: plain networks with and without BN, residual with BN",
     chapter="gradients",
-    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=3.3,
+    seeds=SEEDS, runs=runs, measure=measure, core_minutes=3.3,
     tuning=tuning, choose=choose,
 )  # fmt: skip

@@ -5,7 +5,6 @@ Part ``exact``: the identities, in float64. Part ``l1``: the constant of L1 norm
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,6 @@ import torch
 from torch import nn
 
 from bnlib import curvature
-from bnlib.claims import Claim
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import mlp
 from bnlib.train import reproducible
@@ -78,59 +76,9 @@ def l1_constant() -> Record:
     return [(0, "ratio", (x.square().mean().sqrt() / x.abs().mean()).item())]
 
 
-def worst(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the largest value of a metric per seed."""
-    rows = table[table["metric"] == metric]
-    return rows.groupby("seed")["value"].max().reset_index()
-
-
-_exact = partial(
-    Claim, chapter="landscape", kind="exact", sources=("vanlaarhoven2017", "lyu2022"),
-    expected=0.0, tolerance=1e-9,
-)  # fmt: skip
-CLAIMS = (
-    _exact(
-        id="landscape-gradient-scale",
-        statement="Multiplying the weights before BN by a divides their gradient by a.",
-        prediction="For a of 0.1 and 10 the difference is zero to rounding.",
-        statistic=partial(worst, metric="gradient scale"),
-    ),
-    _exact(
-        id="landscape-eigenvalue-scale",
-        statement="Multiplying the weights before BN by a divides the top eigenvalue by a squared.",
-        prediction="For a of 0.1 and 10 the difference is zero to rounding.",
-        statistic=partial(worst, metric="eigenvalue scale"),
-    ),
-    _exact(
-        id="landscape-relative-scale",
-        statement="Multiplying the weights before BN by a leaves relative smoothness as it is.",
-        prediction="For a of 0.1 and 10 the four relative measures do not move.",
-        statistic=partial(worst, metric="relative"),
-    ),
-    _exact(
-        id="landscape-ray",
-        statement="Along weights before BN the loss has no curvature: <w, Hw> is zero.",
-        prediction="The cosine of w and Hw is zero to rounding.",
-        statistic=partial(worst, metric="ray"),
-    ),
-    _exact(
-        id="landscape-degree",
-        statement="The Hessian maps the weights before BN to minus their gradient.",
-        prediction="Hw + g is zero to rounding, relative to g.",
-        statistic=partial(worst, metric="degree"),
-    ),
-    _exact(
-        id="landscape-l1-constant",
-        kind="theory", sources=("hoffer2018",), expected=math.sqrt(math.pi / 2), tolerance=0.001,
-        statement="For Gaussian values standard deviation over mean absolute deviation is 1.2533.",
-        prediction="Over a million values it is the root of pi/2 within 0.001.",
-        statistic=partial(worst, metric="ratio"),
-    ),
-)  # fmt: skip
-
-EXPERIMENT = Experiment(
+PROTOCOL = Experiment(
     name="sharpness",
     title="Gradient, Hessian and smoothness of a BN network whose weights change scale",
     chapter="landscape",
-    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=0.3,
+    seeds=SEEDS, runs=runs, measure=measure, core_minutes=0.3,
 )  # fmt: skip

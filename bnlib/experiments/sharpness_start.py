@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 
 from bnlib import curvature
-from bnlib.claims import Claim
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, mlp
@@ -56,32 +53,9 @@ def measure(run: Run) -> pd.DataFrame:
     return pd.DataFrame([(0, *row) for row in found.items()], columns=["step", "metric", "value"])
 
 
-def smoother(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the log ratio of the eigenvalue, without BN to with it, by weights and depth."""
-    rows = table[table["metric"] == "eigenvalue"]
-    wide = rows.assign(log=np.log(rows["value"])).pivot_table(
-        index=["init", "depth", "seed"], columns="norm", values="log"
-    )
-    found = (wide["none"] - wide["bn"]).rename("value").reset_index()
-    names = found["init"].map({"default": "default", "he": "He"})
-    found["stratum"] = names + " weights, " + found["depth"].astype(str) + " layers"
-    return found[["seed", "stratum", "value"]]
-
-
-CLAIMS = (
-    Claim(
-        id="landscape-at-start",
-        chapter="landscape", kind="empirical", sources=("santurkar2018", "yang2019"),
-        statement="Before training the top eigenvalue of the Hessian is smaller with BN.",
-        prediction="Without BN it is more than 1.25 times as large, for all weights and depths.",
-        statistic=smoother,
-        scale="log ratio", unit="times", support=math.log(1.25), refute=math.log(1.1),
-    ),
-)  # fmt: skip
-
-EXPERIMENT = Experiment(
+PROTOCOL = Experiment(
     name="sharpness_start",
     title="Top eigenvalue of the Hessian before training, by depth and initial weights",
     chapter="landscape",
-    seeds=SEEDS, runs=runs, measure=measure, claims=CLAIMS, core_minutes=1.5,
+    seeds=SEEDS, runs=runs, measure=measure, core_minutes=1.5,
 )  # fmt: skip

@@ -6,18 +6,15 @@ the noise off, and a run ends where it reaches the target.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from bnlib.claims import Claim
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init
-from bnlib.stats import arrivals, fastest_rates, log_ratio
+from bnlib.stats import fastest_rates
 from bnlib.train import reproducible, schedule, train
 from bnlib.variants import noisy_mlp
 
@@ -33,7 +30,6 @@ ARMS: dict[str, tuple[str, float, float, bool]] = {  # normaliser; noise: dose, 
     "bn+4": ("bn", 4, 0, True), "bn+4 own": ("bn", 4, 0, False),
 }  # fmt: skip
 STEPS, BATCH, TARGET = 800, 60, 0.76
-KEYS = ["net", "arm", "seed"]
 
 
 @dataclass(frozen=True)
@@ -81,49 +77,13 @@ def measure(run: Run) -> pd.DataFrame:
     return pd.concat([found, lost]) if "diverged" in set(found["metric"]) else found
 
 
-def ratio(table: pd.DataFrame, over: str, under: str) -> pd.DataFrame:
-    """Return the log ratio of two arms' steps to the target, per network."""
-    found = arrivals(table, KEYS, TARGET)
-    base, treated = (found[found["arm"] == arm] for arm in (over, under))
-    rows = log_ratio(base, treated, ["net", "seed"])
-    return rows.assign(stratum=rows["net"])
-
-
-_claim = partial(
-    Claim, chapter="shift", kind="empirical", sources=("santurkar2018",), scale="log ratio",
-    support=math.log(1.25), refute=math.log(1.10), unit="times",
-)  # fmt: skip
-CLAIMS = (
-    _claim(
-        id="shift-best-noisy-bn",
-        statement="At best rates, BN with noise of dose 1 trains faster than no BN.",
-        prediction="It needs 1.25 times fewer steps.",
-        statistic=partial(ratio, over="none", under="bn+1"),
-    ),
-    _claim(
-        id="shift-best-dose",
-        statement="At best rates, noise of dose 4 after BN costs steps.",
-        prediction="It costs 1.25 times the steps of BN alone.",
-        sources=("ioffe2015",),
-        statistic=partial(ratio, over="bn+4", under="bn"),
-    ),
-    _claim(
-        id="shift-best-same-noise",
-        statement="At best rates, noise with shift costs more steps than the same noise without.",
-        prediction="Drawn once per batch it costs 1.25 times the steps of a draw for each sample.",
-        sources=("ioffe2015",),
-        statistic=partial(ratio, over="bn+4", under="bn+4 own"),
-    ),
-)
-
-EXPERIMENT = Experiment(
+PROTOCOL = Experiment(
     name="shift_rates",
     title="Steps to 76% with noise after BN and without, each arm at its own best rate",
     chapter="shift",
     seeds=SEEDS,
     runs=runs,
     measure=measure,
-    claims=CLAIMS,
     core_minutes=4,
     tuning=tuning,
     choose=choose,

@@ -1,0 +1,1 @@
+"""What is asserted of each experiment, and the statistics that settle it."""
