@@ -60,7 +60,8 @@ def code_hash(measure: Callable[..., Any]) -> str:
 def function_source(function: Callable[..., Any]) -> str:
     """Return the code that a function reaches in its own module, without comments.
 
-    A `functools.partial` counts with its arguments, a nested function with its values.
+    A `functools.partial` counts with its arguments, a nested function with its values. For the
+    statistic of a claim, the protocol of that name counts as part of its module.
     """
     arguments = ""
     if hasattr(function, "func"):
@@ -69,6 +70,9 @@ def function_source(function: Callable[..., Any]) -> str:
     closure = inspect.getclosurevars(function).nonlocals
     arguments += repr(sorted((k, v) for k, v in closure.items() if not callable(v)))
     tree = _tree(sys.modules[function.__module__])
+    if function.__module__.startswith("bnlib.experiments.claims."):
+        protocol = importlib.import_module(function.__module__.replace(".claims.", "."))
+        tree.body = _tree(protocol).body + tree.body
     reached = _reached(tree, function.__qualname__.split(".")[0])
     # Module constants count; the claims themselves, which name this function, do not.
     body = [n for n in tree.body if _names(n) & reached and "CLAIMS" not in _names(n)]
