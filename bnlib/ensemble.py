@@ -1,4 +1,4 @@
-"""One network at many learning rates at once: its copies side by side, in one tensor per layer.
+"""One network at many rates and scales at once: its copies side by side, one tensor per layer.
 
 Copies never mix. Each has its own parameters, running statistics and rate, all see the same
 batches, and a copy that diverges takes no other with it. A small network spends its time on
@@ -91,6 +91,7 @@ def train_rates(
     seed: int,
     evaluate_at: Sequence[int] = (),
     held: Mapping[str, float] | None = None,
+    scales: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Train copies of a network by plain SGD, one per rate, as `bnlib.train.train` trains one.
 
@@ -106,16 +107,20 @@ def train_rates(
         As in `bnlib.train.train`; the order of batches is the same.
     held : mapping, optional
         Rates of parameters, by name, that shall have the same one in all copies.
+    scales : sequence of float, optional
+        Per copy the factor of the initial weights of all linear layers but the last.
 
     Returns
     -------
     DataFrame
-        Columns lr, step, metric, value. ``accuracy`` on the test images and ``loss`` on the
-        batch, before its update; ``diverged`` is 1 at the step at which a copy's loss ceased to
-        be finite, and from then on nothing more is recorded of it.
+        Columns lr, scale (where given), step, metric, value. ``accuracy`` on the test images and
+        ``loss`` on the batch, before its update; ``diverged`` is 1 at the step at which a copy's
+        loss ceased to be finite, and from then on nothing more is recorded of it.
     """
-    record: list[tuple[float, int, str, float]] = []
+    record: list[tuple[int, int, str, float]] = []
     copies, lost = stack(net, len(rates)).train(), torch.zeros(len(rates), dtype=torch.bool)
+    if scales is not None:
+        _scale(copies, scales)
     own = -torch.tensor(rates, dtype=torch.float64).unsqueeze(1)  # (K, 1)
     factors = {
         p: (own.new_full(own.shape, -held[name]) if held and name in held else own).to(p)
@@ -132,18 +137,28 @@ def train_rates(
                 rows = (len(rates), -1)  # the first axis of every parameter runs over the copies
                 p.view(rows).addcmul_(g.reshape(rows), factor)
         now = ~losses.isfinite()
-        record += [
-            (rates[k], step, "diverged", 1.0) for k in (now & ~lost).nonzero()[:, 0].tolist()
-        ]
+        record += [(k, step, "diverged", 1.0) for k in (now & ~lost).nonzero()[:, 0].tolist()]
         lost |= now
         if step in evaluate_at:
             scores = accuracies(copies, data.x_test, data.y_test, len(rates))
             kept = (~lost).nonzero()[:, 0].tolist()
-            record += [(rates[k], step, "loss", losses[k].item()) for k in kept]
-            record += [(rates[k], step, "accuracy", scores[k]) for k in kept]
+            record += [(k, step, "loss", losses[k].item()) for k in kept]
+            record += [(k, step, "accuracy", scores[k]) for k in kept]
         if lost.all():
             break
-    return pd.DataFrame(record, columns=["lr", "step", "metric", "value"])
+    table = pd.DataFrame(record, columns=["lr", "step", "metric", "value"])
+    if scales is not None:
+        table.insert(1, "scale", table["lr"].map(dict(enumerate(scales))))
+    return table.assign(lr=table["lr"].map(dict(enumerate(rates))))
+
+
+def _scale(copies: nn.Module, factors: Sequence[float]) -> None:
+    """Multiply the weights of all linear layers but the last, copy by copy."""
+    layers = [m for m in copies.modules() if isinstance(m, StackedLinear)]
+    column = torch.tensor(factors, dtype=torch.float64).view(-1, 1, 1)
+    with torch.no_grad():
+        for layer in layers[:-1]:
+            layer.weight.mul_(column.to(layer.weight))
 
 
 def accuracies(copies: nn.Module, x: Tensor, y: Tensor, count: int) -> list[float]:

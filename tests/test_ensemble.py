@@ -56,6 +56,25 @@ def test_side_by_side_is_one_by_one(name: str) -> None:
         )
 
 
+def test_scaled_copies_are_scaled_networks() -> None:
+    scales, at = (0.1, 1.0, 5.0), (10, 20)
+    together = train_rates(
+        network("bn"), images(), rates=[0.1] * 3, scales=scales, steps=20, batch_size=30, seed=3,
+        evaluate_at=at,
+    )  # fmt: skip
+    for scale in scales:
+        net = network("bn")
+        for layer in [m for m in net.modules() if isinstance(m, nn.Linear)][:-1]:
+            layer.weight.data.mul_(scale)
+        alone = train(
+            net, images(), steps=20, batch_size=30, lr=0.1, seed=3, evaluate_at=at, losses_at=at
+        )
+        one = together[together["scale"] == scale].drop(columns=["lr", "scale"])
+        pd.testing.assert_frame_equal(
+            one.reset_index(drop=True), alone.reset_index(drop=True), atol=1e-12, rtol=1e-10
+        )
+
+
 def test_outputs_of_the_copies_are_those_of_the_network() -> None:
     net, x = network("bn"), images().x_test
     for mode in (True, False):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from bnlib.data import ImageData
 from bnlib.experiments import initialization as protocol
+from bnlib.experiments import initialization_map as maps
 from bnlib.experiments import initialization_signal as signal
 from bnlib.experiments.claims import initialization as claims
+from bnlib.experiments.claims import initialization_map as map_claims
 from bnlib.models import mlp
 from bnlib.train import reproducible
 
@@ -88,3 +92,49 @@ def test_scaled_leaves_the_head() -> None:
     factors = [(p / b).nanmean().item() for p, b in zip(net.parameters(), before, strict=True)]
     assert factors[0] == factors[2] == pytest.approx(0.5)
     assert factors[4] == pytest.approx(1.0)
+
+
+def test_every_scale_gets_the_rate_that_was_chosen_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(200, 196, generator=g), torch.randint(0, 10, (200,), generator=g)
+    tiny = ImageData("noise", x, y, x, y)
+    monkeypatch.setattr(maps, "prepared", lambda validation, factor: tiny)  # noqa: ARG005
+    monkeypatch.setattr(maps, "STEPS", 10)
+    tuned = {
+        f"{a}/{d}/{e}": maps.RATES[i % 3]
+        for a in maps.ARMS for d in maps.DEPTHS for i, e in enumerate(maps.EXPONENTS)
+    }  # fmt: skip
+    run = next(r for r in maps.runs([0], tuned) if (r.arm, r.depth) == ("skip-bn", 4))
+    rows = maps.measure(run)
+    rates = rows.groupby("scale")["lr"].unique()
+    assert [r.tolist() for r in rates] == [[maps.RATES[i % 3]] for i in range(11)]
+    every = maps.measure(maps.Run("tune", "bn", 2, "", 0)).assign(part="tune", arm="bn", depth=2)
+    assert set(maps.choose(every.assign(seed=0))) == {f"bn/2/{e}" for e in maps.EXPONENTS}
+
+
+def map_table() -> pd.DataFrame:
+    """Plain trains at He's scale up to depth 16, with BN 32; with skips 4 of 11, with BN all."""
+    rows = []
+    for arm in maps.ARMS:
+        for depth in maps.DEPTHS:
+            for scale in maps.EXPONENTS:
+                good = {
+                    "none": scale == 0 and depth <= 16, "bn": scale == 0 and depth <= 32,
+                    "skip-none": scale <= -1.5 or scale == -1, "skip-bn": True,
+                }[arm]  # fmt: skip
+                score = (0.83 if arm == "skip-bn" else 0.8) if good else 0.1
+                rows += [(arm, depth, scale, s, 0.1, t, score) for s in range(5) for t in (8, 10)]
+    columns = ["arm", "depth", "scale", "seed", "lr", "step", "value"]
+    return pd.DataFrame(rows, columns=columns).assign(part="map", metric="accuracy")
+
+
+def test_claims_on_the_map_count_cells_layers_and_points() -> None:
+    found = map_claims.area(map_table()).groupby("stratum")["value"].first()
+    assert found["plain"] == pytest.approx(100 / 66)
+    assert found["skips"] == pytest.approx(100 * (1 - 4 / 11))
+    ratios = np.exp(map_claims.deepest(map_table())["value"].to_numpy())
+    assert ratios == pytest.approx(2.0)
+    assert map_claims.rival(map_table())["value"].to_numpy() == pytest.approx(3.0)
+    deeper = map_table()
+    deeper.loc[(deeper["arm"] == "bn") & (deeper["scale"] == 0), "value"] = 0.9
+    assert set(map_claims.deepest(deeper)["censored"]) == {"low"}
