@@ -186,6 +186,32 @@ def along(
     }
 
 
+def mixed_product(loss: Tensor, upper: Tensor, below: Sequence[Tensor]) -> Tensor:
+    """Return H g: H the second derivative in ``upper`` and ``below``, g the first in ``below``.
+
+    A step of gradient descent of a small rate in ``below`` changes the gradient in ``upper`` by
+    minus the rate times H g, to first order.
+
+    Parameters
+    ----------
+    loss : Tensor
+        A number, with its graph.
+    upper : Tensor
+        Where the product lies; it has this shape.
+    below : sequence of Tensor
+        Where the gradient lies. All of it must reach the loss.
+    """
+    first, *g = torch.autograd.grad(loss, [upper, *below], create_graph=True)
+    # H' u is linear in u, so its product with g, differentiated in u, is H g.
+    u = torch.zeros_like(first, requires_grad=True)
+    transposed = torch.autograd.grad(
+        (first * u).sum(), list(below), create_graph=True, allow_unused=True
+    )
+    pairs = [(t, v) for t, v in zip(transposed, g, strict=True) if t is not None]
+    product = torch.stack([(t * v.detach()).sum() for t, v in pairs]).sum()
+    return torch.autograd.grad(product, u)[0]
+
+
 def survey(
     model: nn.Module, x: Tensor, y: Tensor, lr: float, seed: int = 0, iterations: int = 15
 ) -> dict[str, float]:

@@ -28,6 +28,7 @@ MEASURING = frozenset(
         "layers", "functional", "inference", "randomnet",
     )
 )  # fmt: skip
+FOLDERS = ("bnlib.experiments.", "bnlib.probes.")
 
 
 def run_key(run: Any, code: str) -> str:
@@ -182,7 +183,7 @@ def _imports(tree: ast.Module, reached: set[str] | None) -> set[str]:
                     found |= {node.module, f"{node.module}.{alias.name}"}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name in MEASURING or name.startswith("bnlib.experiments.")}
+    return {name for name in found if name in MEASURING or name.startswith(FOLDERS)}
 
 
 def _measuring_modules(tree: ast.Module, reached: set[str]) -> list[ModuleType]:

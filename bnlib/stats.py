@@ -125,8 +125,13 @@ def steps_to(steps: ArrayLike, values: ArrayLike, target: float) -> tuple[float,
     return float(at[i - 1] * (at[i] / at[i - 1]) ** share), False
 
 
-def arrivals(table: pd.DataFrame, keys: list[str], target: float) -> pd.DataFrame:
+def arrivals(
+    table: pd.DataFrame, keys: list[str], target: float, chance: float = 0.1
+) -> pd.DataFrame:
     """Return per run when its test accuracy first reached ``target``.
+
+    A run that diverged before its first evaluation never arrives: it is late at the last
+    evaluation of any run.
 
     Parameters
     ----------
@@ -136,6 +141,8 @@ def arrivals(table: pd.DataFrame, keys: list[str], target: float) -> pd.DataFram
         Factors that tell one run from another.
     target : float
         Accuracy to reach.
+    chance : float
+        Accuracy of a run that diverged before its first evaluation.
 
     Returns
     -------
@@ -144,6 +151,9 @@ def arrivals(table: pd.DataFrame, keys: list[str], target: float) -> pd.DataFram
     """
     rows = []
     scores = table[table["metric"] == "accuracy"]
+    lost = table[table["metric"] == "diverged"].assign(step=scores["step"].max(), value=chance)
+    never = lost.merge(scores[keys].drop_duplicates(), on=keys, how="left", indicator=True)
+    scores = pd.concat([scores, never[never["_merge"] == "left_only"]])
     for factors, curve in scores.groupby(keys, sort=False):
         steps, censored = steps_to(curve["step"], curve["value"], target)
         rows.append([*factors, steps, censored, curve["value"].max()])

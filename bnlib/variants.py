@@ -211,6 +211,14 @@ class GhostNoise(_BatchNorm):
         """Take any rank from 2 on; unflattening complains about the rest."""
 
 
+class Jumps(nn.Module):
+    """A scale and a shift per channel, common to the batch and drawn anew in every pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the moved x, shape (N, C)."""
+        return (0.1 + 3 * torch.rand(x.shape[1]).to(x)) * x + 10 * torch.randn(x.shape[1]).to(x)
+
+
 class Company(nn.Module):
     """A network that sees each training batch among ``extra`` further rows of ``pool``.
 

@@ -16,6 +16,7 @@ from bnlib.curvature import (
     hessian_product,
     hidden_weights,
     loss_surface,
+    mixed_product,
     surface,
     survey,
     top_eigenvalue,
@@ -145,3 +146,22 @@ def test_survey_relative_measures_ignore_the_scale_of_invariant_weights() -> Non
     assert scaled["length"] == pytest.approx(10 * found["length"])
     assert scaled["eigenvalue"] == pytest.approx(found["eigenvalue"] / 100, rel=1e-6)
     assert scaled["gradient"] == pytest.approx(found["gradient"] / 10)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_mixed_product_is_that_of_the_dense_hessian(norm: str) -> None:
+    model, x, y = small(norm)
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    upper, below = layers[1].weight, list(layers[0].parameters())
+    found = mixed_product(nn.functional.cross_entropy(model(x), y), upper, below)
+    loss = nn.functional.cross_entropy(model(x), y)
+    first, *g = torch.autograd.grad(loss, [upper, *below], create_graph=True)
+    rows = [  # one row of the dense block per number in the upper weight
+        sum(
+            (h * v.detach()).sum()
+            for h, v in zip(torch.autograd.grad(a, below, retain_graph=True), g, strict=True)
+        )
+        for a in first.flatten()
+    ]
+    torch.testing.assert_close(found, torch.tensor(rows).view_as(upper).to(found))
+    assert found.abs().max() > 1e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -10,7 +11,15 @@ from torch import nn
 
 from bnlib.data import ImageData
 from bnlib.models import convnet, mlp
-from bnlib.probes import Update, parameter_groups, scale_invariant, updates
+from bnlib.probes import (
+    Update,
+    lengths,
+    parameter_groups,
+    rescaling,
+    scale_invariant,
+    sgd_step,
+    updates,
+)  # fmt: skip
 
 
 def toy() -> ImageData:
@@ -77,3 +86,39 @@ def test_angle_of_a_turn_whatever_the_lengths(angle: float) -> None:
     after = 0.2 * torch.tensor([[math.cos(angle), math.sin(angle)]], dtype=torch.float64)
     found = Update(0, 0.0, before, after, before).angle()
     torch.testing.assert_close(found.item(), angle, rtol=1e-8, atol=0.0)
+
+
+def test_a_step_is_that_of_the_optimiser() -> None:
+    torch.manual_seed(0)
+    net, data = mlp([6, 5, 2], "bn").double(), toy()
+    groups = [
+        {"params": [p], "lr": 0.3 if name == "0.weight" else 0.1}
+        for name, p in copy.deepcopy(net).named_parameters()
+    ]
+    other = copy.deepcopy(net)
+    for group, p in zip(groups, other.parameters(), strict=True):
+        group["params"] = [p]
+    loss = nn.functional.cross_entropy(other(data.x_train), data.y_train)
+    loss.backward()
+    torch.optim.SGD(groups, 0.1).step()
+    assert sgd_step(net, data.x_train, data.y_train, 0.1, {"0.weight": 3.0}) == loss.item()
+    torch.testing.assert_close(list(net.parameters()), list(other.parameters()))
+
+
+def test_rescaling_tells_length_rate_and_epsilon_apart() -> None:
+    torch.manual_seed(0)
+    net = mlp([6, 5, 4, 2], "bn").double()
+    start = lengths(net)
+    assert [tuple(w.shape) for w in start] == [(5, 1), (4, 1)]
+    first = rescaling(net, start, 0.1)
+    with torch.no_grad():
+        for w in scale_invariant(net):
+            w.mul_(3.0)
+    found = rescaling(net, start, 0.1)
+    assert found["growth"] == pytest.approx(9.0)
+    assert found["effective rate"] == pytest.approx(first["effective rate"] / 9)
+    assert found["epsilon share"] == pytest.approx(1e-5 / (1 + 1e-5))
+    norms = [m for m in net if isinstance(m, nn.BatchNorm1d)]
+    assert norms[1].running_var is not None
+    norms[1].running_var.fill_(3e-5)
+    assert rescaling(net, start, 0.1)["epsilon share"] == pytest.approx(0.25)

@@ -109,6 +109,20 @@ def test_censored_pairs_are_kept_and_marked() -> None:
     assert ratio["value"].tolist() == pytest.approx([math.log(10), 0.0])
 
 
+def test_a_run_that_diverges_before_its_first_evaluation_is_late_not_left_out() -> None:
+    table = curves()
+    lost = {"norm": "none", "seed": 9, "step": 3, "metric": "diverged", "value": 1.0}
+    seen = table[(table["norm"] == "none") & (table["seed"] == table["seed"].min())]
+    also = {**lost, "seed": int(table["seed"].min())}  # lost after an evaluation: its curve counts
+    found = arrivals(pd.concat([table, pd.DataFrame([lost, also])]), ["norm", "seed"], 0.8)
+    assert len(found) == len(arrivals(table, ["norm", "seed"], 0.8)) + 1
+    late = found[found["seed"] == 9].iloc[0]
+    assert (late["steps"], bool(late["censored"]), late["best"]) == (table["step"].max(), True, 0.1)
+    assert found[(found["norm"] == "none") & (found["seed"] == also["seed"])]["best"].item() == (
+        seen[seen["metric"] == "accuracy"]["value"].max()
+    )
+
+
 def test_rates_are_chosen_by_the_mean_over_seeds_and_late_runs_rank_last() -> None:
     rows = [("bn", 0.1, 0, 20, 0.9), ("bn", 1.0, 0, 10, 0.9), ("bn", 0.1, 1, 20, 0.9),
             ("bn", 1.0, 1, 100, 0.9), ("none", 0.1, 0, 10, 0.3),

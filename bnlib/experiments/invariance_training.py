@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bnlib.data import ImageData, prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import mlp
-from bnlib.probes import parameter_groups, scale_invariant
+from bnlib.probes import lengths, parameter_groups, rescaling, scale_invariant
 from bnlib.train import accuracy, reproducible
 
 SEEDS, TUNING_SEEDS = range(10), (9401, 9402)
@@ -90,7 +90,7 @@ def measure(run: Run) -> pd.DataFrame:
         for step, (falling, growing) in enumerate(rates(run)):
             sgd.param_groups[0]["lr"], sgd.param_groups[1]["lr"] = growing, falling
             if step % EVERY == 0:
-                found = {**invariants(net, start, growing), **scores(net, data, step)}
+                found = {**rescaling(net, start, growing), **scores(net, data, step)}
                 record += [(step, name, value) for name, value in found.items()]
             rows = torch.randint(IMAGES, (BATCH,))
             loss = nn.functional.cross_entropy(net(data.x_train[rows]), data.y_train[rows])
@@ -112,26 +112,6 @@ def rates(run: Run) -> Iterator[tuple[float, float]]:
         rate, before = run.lr * left, shrunk
         shrunk *= 1 - rate * DECAY
         yield REST_RATE * left, rate / (before * shrunk) if run.arm == "schedule" else rate
-
-
-def lengths(net: nn.Sequential) -> list[Tensor]:
-    """Return the length of each unit's invariant weights, per layer, shape (units, 1)."""
-    return [w.detach().norm(dim=1, keepdim=True) for w in scale_invariant(net)]
-
-
-def invariants(net: nn.Sequential, start: list[Tensor], rate: float) -> dict[str, float]:
-    """Return the effective rate, the growth of the squared length, and epsilon's share."""
-    now, then = torch.cat(lengths(net)).square(), torch.cat(start).square()
-    shares = [
-        (m.eps / (m.running_var + m.eps)).mean().item()
-        for m in net.children()
-        if isinstance(m, nn.BatchNorm1d) and m.running_var is not None
-    ]
-    return {
-        "effective rate": (rate / now).log().mean().exp().item(),
-        "growth": (now / then).log().mean().exp().item(),
-        "epsilon share": max(shares),
-    }
 
 
 def scores(net: nn.Sequential, data: ImageData, step: int) -> dict[str, float]:

@@ -18,11 +18,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from bnlib.curvature import mixed_product
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import mlp
-from bnlib.probes import distribution_shift, gradient_shift
+from bnlib.probes import distribution_shift, gradient_shift, sgd_step
 from bnlib.train import reproducible
-from bnlib.variants import DistributionNoise
+from bnlib.variants import DistributionNoise, Jumps
 
 SEEDS = range(10)
 CHANNELS, DOSE, TAUS = 200_000, 4.0, (0, 3, 30)
@@ -38,14 +39,6 @@ class Run:
 
     part: str
     seed: int
-
-
-class Jumps(nn.Module):
-    """A scale and a shift per channel, common to the batch and drawn anew in every pass."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the moved x, shape (N, C)."""
-        return (0.1 + 3 * torch.rand(x.shape[1]).to(x)) * x + 10 * torch.randn(x.shape[1]).to(x)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -77,11 +70,9 @@ def noise() -> Record:
         layer.advance()
         jump = (layer.moments(x)[0] - mu).square().mean().item()
         derived = DOSE**2 / 6 * (1 - 6 / math.pi * math.asin(layer.rho / 2))
-        record += [
-            (tau, "mean", mu.var().item() / (DOSE**2 / 12)),
-            (tau, "scale", sigma.var().item() / (DOSE**2 / 192)),
-            (tau, "jump", jump / derived),
-        ]
+        record.append((tau, "mean", mu.var().item() / (DOSE**2 / 12)))
+        record.append((tau, "scale", sigma.var().item() / (DOSE**2 / 192)))
+        record.append((tau, "jump", jump / derived))
     return record
 
 
@@ -109,17 +100,14 @@ def _train(model: nn.Sequential, x: Tensor, y: Tensor) -> list[tuple[float, Tens
     seen: list[Tensor] = []
     norm = model.get_submodule("4.1")
     norm.register_forward_hook(lambda _, i, o: seen.extend((i[0].detach(), o.detach())))
-    record, parameters = [], list(model.parameters())
+    record = []
     for step in range(STEPS):
         rows = slice(60 * step % 600, 60 * step % 600 + 60)
-        loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
-        gradients = torch.autograd.grad(loss, parameters)
+        loss = sgd_step(model, x[rows], y[rows], RATE)
         with torch.no_grad():
-            for p, g in zip(parameters, gradients, strict=True):
-                p.sub_(RATE * g)
             seen.clear()
             model(x[:60])
-        record.append((loss.item(), seen[0], seen[1]))
+        record.append((loss, seen[0], seen[1]))
     return record
 
 
@@ -127,43 +115,27 @@ def gradient() -> Record:
     """Return the second definition at SCALE times the weights, and its value for a small step."""
     x, y = torch.randn(60, 20, dtype=torch.float64), torch.randint(0, 5, (60,))
     model = mlp([20, 30, 30, 5], Norm).double()
-    large, first, second = (copy.deepcopy(model) for _ in range(3))
+    large = copy.deepcopy(model)
     with torch.no_grad():
         for name in IN_FRONT:
             large.get_parameter(name).mul_(SCALE)
-    relative, _, raw = gradient_shift(model, _stepped(model, x, y, RATE, 1.0), x, y)[0]
-    moved = _stepped(large, x, y, RATE, SCALE)
-    scaled_relative, _, scaled_raw = gradient_shift(large, moved, x, y)[0]
-    change = gradient_shift(first, _stepped(second, x, y, SMALL, 1.0), x, y)[0][2]
+    relative, _, raw = _shift(model, x, y, RATE, 1.0)
+    scaled_relative, _, scaled_raw = _shift(large, x, y, RATE, SCALE)
+    change = _shift(model, x, y, SMALL, 1.0)[2]
+    below = [p for name, p in model.named_parameters() if name.split(".")[0] in ("0", "1")]
+    loss = nn.functional.cross_entropy(model(x), y)
+    derived = mixed_product(loss, model.get_parameter("3.weight"), below).norm().item()
     return [
         (0, "raw", scaled_raw / raw), (0, "relative", scaled_relative / relative),
-        (0, "linear", change / (SMALL * _mixed_hessian(model, x, y))),
+        (0, "linear", change / (SMALL * derived)),
     ]  # fmt: skip
 
 
-def _stepped(model: nn.Sequential, x: Tensor, y: Tensor, lr: float, a: float) -> nn.Sequential:
-    """Return a copy after one SGD step, with a^2 times the rate for weights in front of BN."""
+def _shift(model: nn.Sequential, x: Tensor, y: Tensor, lr: float, a: float) -> tuple[float, ...]:
+    """Return `gradient_shift` of an SGD step with a^2 times the rate for weights in front of BN."""
     moved = copy.deepcopy(model)
-    named = dict(moved.named_parameters())
-    gradients = torch.autograd.grad(nn.functional.cross_entropy(moved(x), y), list(named.values()))
-    with torch.no_grad():
-        for (name, p), g in zip(named.items(), gradients, strict=True):
-            p.sub_(lr * (a**2 if name in IN_FRONT else 1.0) * g)
-    return moved
-
-
-def _mixed_hessian(model: nn.Sequential, x: Tensor, y: Tensor) -> float:
-    """Return |H g|: H the second derivative in the second layer's weight and all below, g below."""
-    below = [p for name, p in model.named_parameters() if name.split(".")[0] in ("0", "1")]
-    wanted = [model.get_parameter("3.weight"), *below]
-    loss = nn.functional.cross_entropy(model(x), y)
-    upper, *g = torch.autograd.grad(loss, wanted, create_graph=True)
-    # H' u is linear in u, so its product with g, differentiated in u, is H g.
-    u = torch.zeros_like(upper, requires_grad=True)
-    transposed = torch.autograd.grad((upper * u).sum(), below, create_graph=True, allow_unused=True)
-    pairs = [(t, v) for t, v in zip(transposed, g, strict=True) if t is not None]
-    product = torch.stack([(t * v.detach()).sum() for t, v in pairs]).sum()
-    return float(torch.autograd.grad(product, u)[0].norm())
+    sgd_step(moved, x, y, lr, dict.fromkeys(IN_FRONT, a**2))
+    return gradient_shift(model, moved, x, y)[0]
 
 
 PARTS: dict[str, Callable[[], Record]] = {"noise": noise, "bn": bn, "gradient": gradient}
@@ -172,8 +144,5 @@ PROTOCOL = Experiment(
     name="shift_identities",
     title="Identities of internal covariate shift: the noise, BN's output, rescaled weights",
     chapter="shift",
-    seeds=SEEDS,
-    runs=runs,
-    measure=measure,
-    core_minutes=0.2,
-)
+    seeds=SEEDS, runs=runs, measure=measure, core_minutes=0.2,
+)  # fmt: skip
