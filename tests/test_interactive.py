@@ -199,8 +199,26 @@ class TestSlider:
         assert reader.complaints == []
         assert reader.strangers == []
 
-    def test_fits_a_phone(self, reader: Reader) -> None:
-        with reader.open(self.PAGE, size=PHONE) as tab:
+    def test_arrow_keys_choose_a_setting(self, reader: Reader) -> None:
+        figure, seen = "#fig-convergence-grid", """() => document
+            .querySelector("#fig-convergence-grid .js-plotly-plot").data
+            .flatMap((trace, i) => trace.visible ? [i] : [])"""
+        with reader.open("chapters/convergence.html") as tab:
+            knob = tab.locator(f"{figure}-slider")
+            knob.scroll_into_view_if_needed()
+            tab.wait_for_selector(f"{figure} .bn-drawn")
+            at, said = int(knob.input_value()), tab.locator(self.SAID).inner_text()
+            assert tab.evaluate(seen) == [2 * at, 2 * at + 1]
+            knob.focus()
+            tab.keyboard.press("ArrowLeft")
+            tab.wait_for_function(f"({seen})()[0] == {2 * at - 2}")
+            assert tab.evaluate(seen) == [2 * at - 2, 2 * at - 1]
+            assert tab.locator(self.SAID).inner_text() != said
+        assert reader.complaints == []
+
+    @pytest.mark.parametrize("page", [PAGE, "chapters/convergence.html"])
+    def test_fits_a_phone(self, reader: Reader, page: str) -> None:
+        with reader.open(page, size=PHONE) as tab:
             box = tab.locator(".bn-slider").bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= PHONE["width"]
