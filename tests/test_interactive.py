@@ -199,14 +199,16 @@ class TestSlider:
         assert reader.complaints == []
         assert reader.strangers == []
 
-    def test_arrow_keys_choose_a_setting(self, reader: Reader) -> None:
-        figure, seen = "#fig-convergence-grid", """() => document
-            .querySelector("#fig-convergence-grid .js-plotly-plot").data
+    @pytest.mark.parametrize(
+        ("page", "figure"), [("convergence", "fig-convergence-grid"), ("noise", "int-noise")]
+    )
+    def test_arrow_keys_choose_a_setting(self, reader: Reader, page: str, figure: str) -> None:
+        seen = f"""() => document.querySelector("#{figure} .js-plotly-plot").data
             .flatMap((trace, i) => trace.visible ? [i] : [])"""
-        with reader.open("chapters/convergence.html") as tab:
-            knob = tab.locator(f"{figure}-slider")
+        with reader.open(f"chapters/{page}.html") as tab:
+            knob = tab.locator(f"#{figure}-slider")
             knob.scroll_into_view_if_needed()
-            tab.wait_for_selector(f"{figure} .bn-drawn")
+            tab.wait_for_selector(f"#{figure} .bn-drawn")
             at, said = int(knob.input_value()), tab.locator(self.SAID).inner_text()
             assert tab.evaluate(seen) == [2 * at, 2 * at + 1]
             knob.focus()
@@ -216,7 +218,7 @@ class TestSlider:
             assert tab.locator(self.SAID).inner_text() != said
         assert reader.complaints == []
 
-    @pytest.mark.parametrize("page", [PAGE, "chapters/convergence.html"])
+    @pytest.mark.parametrize("page", [PAGE, "chapters/convergence.html", "chapters/noise.html"])
     def test_fits_a_phone(self, reader: Reader, page: str) -> None:
         with reader.open(page, size=PHONE) as tab:
             box = tab.locator(".bn-slider").bounding_box()
