@@ -16,8 +16,8 @@ class LpNorm1d(nn.BatchNorm1d):
 
     For (N, C) inputs, per channel: y = gamma (x - mean) / (s + eps) + beta, with
 
-    - p = 1: s = sqrt(pi/2) mean |x - mean|;
-    - p = inf: s = max |x - mean| / sqrt(2 log N).
+    - p = 1: ``s = sqrt(pi/2) mean |x - mean|``;
+    - p = inf: ``s = max |x - mean| / sqrt(2 log N)``.
 
     The factors make s the standard deviation of Gaussian inputs, for p = 1 exactly in
     the population, for p = inf in the leading order of large N. The buffer ``running_var`` keeps
