@@ -235,7 +235,7 @@ def survey(
         ``range``, ``change`` and ``smoothness`` of `along` at raw steps; ``eigenvalue``, the
         top one of the Hessian. The same with "relative": ``range`` at steps that are `RELATIVE`
         times the length of w, their ``change`` divided by ``|g|``, their ``smoothness`` and the
-        ``eigenvalue`` times |w|^2. These do not change where the loss is scale-invariant
+        ``eigenvalue`` times ``|w|^2``. These do not change where the loss is scale-invariant
         and w is multiplied by a number.
     """
     with torch.enable_grad():

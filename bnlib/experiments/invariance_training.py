@@ -81,7 +81,7 @@ def measure(run: Run) -> pd.DataFrame:
     record: list[tuple[int, str, float]] = []
     with reproducible(run.seed):
         net = mlp([196, 100, 100, 10], "bn", "relu", "he")
-        if run.arm == "schedule":  # its weights outgrow float32
+        if run.arm == "schedule":  # at the largest rates its weights outgrow float32
             net = net.double()
             data = replace(data, x_train=data.x_train.double(), x_test=data.x_test.double())
         start = lengths(net)
