@@ -223,8 +223,9 @@ class Company(nn.Module):
     """A network that sees each training batch among ``extra`` further rows of ``pool``.
 
     The rows, drawn anew each time without replacement, may repeat rows of the batch where the
-    pool holds them. They take part in all batch statistics and in their gradient; their outputs are dropped. So statistics come from N + extra rows while
-    the loss has N. Evaluation is the network's own.
+    pool holds them. They take part in all batch statistics and in their gradient; their outputs
+    are dropped. So statistics come from N + extra rows while the loss has N. Evaluation is the
+    network's own.
     """
 
     def __init__(self, net: nn.Module, pool: Tensor, extra: int) -> None:
