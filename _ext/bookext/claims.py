@@ -122,13 +122,14 @@ class Leans(SphinxDirective):
 
 
 def _effect(row: pd.Series) -> str:
-    """Estimate with interval and unit, in one line."""
+    """Estimate with interval and unit, in one line; rounding errors have no interval."""
     text = number(row["estimate"])
     if text == "–":
         return text
     unit = row.get("unit")
     low, high = number(row["ci_low"]), number(row["ci_high"])
-    interval = "" if low == high == "–" else f" [{low}, {high}]"
+    none = low == high == "–" or row.get("kind") == "exact"
+    interval = "" if none else f" [{low}, {high}]"
     return f"{text}{interval}" + (f" {unit}" if isinstance(unit, str) and unit else "")
 
 
