@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pybtex.database import Entry, parse_string
 
-from bnlib.experiments import load_all
+from bnlib.experiments import Experiment, load_all
 
 ROOT = Path(__file__).resolve().parents[1]
 BIB = (ROOT / "references.bib").read_text(encoding="utf-8")
@@ -186,3 +186,9 @@ def test_a_defective_entry_is_found(bib: str, defect: str):
 
 def test_a_repeated_key_is_found():
     assert repeated(keys_in("@misc{a,\n}\n@article{b,\n}\n@misc{a,\n}\n")) == ["a"]
+
+
+@pytest.mark.parametrize("experiment", load_all(), ids=lambda e: e.name)
+def test_the_source_of_an_experiment_is_on_its_page(experiment: Experiment) -> None:
+    page = (ROOT / "chapters" / f"{experiment.chapter}.md").read_text(encoding="utf-8")
+    assert f"{{protocol-source}} {experiment.name}\n" in page

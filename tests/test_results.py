@@ -15,7 +15,7 @@ import protocols
 import pytest
 from protocols import Run, measure
 
-from bnlib import claims, provenance, results, runner, verdicts, verify
+from bnlib import claims, experiments, provenance, results, runner, verdicts, verify
 from bnlib.claims import Claim
 from bnlib.experiments import Experiment, load, load_all
 from bnlib.results import ResultsError
@@ -171,6 +171,14 @@ def test_other_results_are_judged_by_themselves(store: Path) -> None:
     results.save_results("toy", table.assign(value=1.0), store)
     ((found, _),) = verdicts._judged(TOY, store)
     assert found.verdict == "refuted"
+
+
+def test_a_protocol_has_its_claims_beside_it_and_is_short() -> None:
+    folder = Path(experiments.__file__).parent
+    files = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
+    assert set(files) == {p.stem for p in (folder / "claims").glob("*.py")} - {"__init__"}
+    long = {name: n for name in files if (n := len(files[name].read_text().splitlines())) >= 150}
+    assert not long, f"a protocol is read in one go: {long}"
 
 
 def test_every_claim_has_one_id_a_chapter_and_sources() -> None:
