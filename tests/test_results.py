@@ -188,6 +188,16 @@ def test_every_claim_has_one_id_a_chapter_and_sources() -> None:
     assert set(rows["verdict"]) <= {"supported", "refuted", "depends", "inconclusive", "not run"}
 
 
+def test_the_replication_judges_the_same_claims_on_other_seeds_at_the_same_rates() -> None:
+    folder = results.results_folder() / "replication"
+    for experiment in load_all():
+        again, info = (results.provenance(experiment.name, f) for f in (folder, None))
+        assert again["clean"]
+        assert not set(again["seeds"]) & set(info["seeds"])
+        assert again["tuned"] == info["tuned"], experiment.name
+        assert again["claims_hash"] == info["claims_hash"], experiment.name
+
+
 def test_committed_results_are_those_of_the_code() -> None:
     for experiment in load_all():
         info = results.provenance(experiment.name)
