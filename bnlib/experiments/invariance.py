@@ -122,12 +122,6 @@ def lengths(run: Run) -> Record:
     return [*record, (STEPS, "balance", worst)]
 
 
-def worst(table: pd.DataFrame, part: str, metric: str) -> pd.DataFrame:
-    """Return a metric's largest value."""
-    rows = table[(table["part"] == part) & (table["metric"] == metric)]
-    return rows.groupby("seed")["value"].max().reset_index()
-
-
 PROTOCOL = Experiment(
     name="invariance",
     title="Identities of scale-invariant weights, before and during training",
