@@ -323,6 +323,30 @@ def finding(target: Axes | Figure, text: str, *, sub: str | None = None) -> None
     target.suptitle(words, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
+def heat(ax: Axes, cells: pd.DataFrame, *, cmap: str = "cividis", fontsize: float = 8.5) -> None:
+    """Draw a table as coloured cells with their values, in per cent.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw; the rows get their labels, the columns are left to the caller.
+    cells : DataFrame
+        Shares from 0 to 1, one row of cells per row.
+    cmap : str
+        Matplotlib's name of the colours for 0 to 100 per cent.
+    fontsize : float
+        Size of the numbers, in points.
+    """
+    colors = ax.imshow(100 * cells, aspect="auto", cmap=cmap, vmin=0, vmax=100).get_cmap()
+    for i, row in enumerate(cells.to_numpy()):
+        for k, value in enumerate(row):
+            ink = "white" if sum(colors(value)[:3]) < 1.5 else INK
+            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": fontsize}
+            ax.text(k, i, f"{100 * value:.0f}", color=ink, **look)
+    ax.set_yticks(range(len(cells)), cells.index)
+    ax.grid(visible=False)
+
+
 def forest(
     ax: Axes,
     strata: pd.DataFrame,

@@ -299,3 +299,13 @@ def test_finding_is_flush_left() -> None:
     plots.finding(ax, "BN is faster", sub="5 seeds")
     assert ax.get_title(loc="left") == "BN is faster"
     assert [t.get_text() for t in ax.texts] == ["5 seeds"]
+
+
+def test_heat_writes_every_share_in_an_ink_that_can_be_read() -> None:
+    figure, ax = plt.subplots()
+    cells = pd.DataFrame([[0.0, 0.5], [0.994, 1.0]], index=["a", "b"])
+    plots.heat(ax, cells)
+    assert [text.get_text() for text in ax.texts] == ["0", "50", "99", "100"]
+    assert [text.get_color() for text in ax.texts][::3] == ["white", plots.INK]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    plt.close(figure)
