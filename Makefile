@@ -53,7 +53,7 @@ serve: book  ## build, then serve the site at http://127.0.0.1:8000
 # The site's tests look at the built site, and the notebooks' at its one execution.
 test: $(VENV)/.test book  ## run every test, slow ones and those in a real browser included
 	@$(BIN)/python tools/machine.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.test  ## rules, format and types
 	$(BIN)/ruff check .

@@ -9,9 +9,9 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,15 +37,7 @@ ARGUMENTS = [
 WIDE = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
-browser_test = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
-# One page's tests go to one process, which opens it once; the pages are shared between two.
-every_page = pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=pytest.mark.xdist_group(f"pages {i % 2}"))
-        for i, page in enumerate(PAGES or ["the built site"])
-    ],
-)
+browser_test = [pytest.mark.browser, pytest.mark.slow]
 
 FACTS = """() => {
   const seen = (e) => e.checkVisibility();
@@ -112,7 +104,7 @@ class Reader:
             self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
     if not PAGES:
         lacks("the built site: run `make book`")
@@ -145,32 +137,23 @@ class Seen:
     phone: dict[str, Any]
     complaints: list[str]
     strangers: list[str]
-    faults: dict[str, list[str]]
+    barriers: dict[str, list[str]]
 
 
-Visit = Callable[[str], Seen]
-
-
-@pytest.fixture(scope="session")
-def visit(reader: Reader) -> Visit:
-    """Open a page once, wide, narrow, light and dark, and remember what was seen."""
+def look(reader: Reader, page: str) -> Seen:
+    """Open a page once, wide, narrow, light and dark."""
     axe = require("axe_playwright_python.sync_playwright").Axe()
-
-    @cache
-    def look(page: str) -> Seen:
-        with reader.open(page) as tab:
-            wide = tab.evaluate(FACTS)
-            faults = {"light": faults_of(axe, tab, "light"), "dark": faults_of(axe, tab, "dark")}
-            tab.set_viewport_size(PHONE)
-            tab.reload()
-            settle(tab)
-            phone = tab.evaluate(FACTS)
-        return Seen(wide, phone, reader.complaints, reader.strangers, faults)
-
-    return look
+    with reader.open(page) as tab:
+        wide = tab.evaluate(FACTS)
+        barriers = {theme: barriers_of(axe, tab, theme) for theme in ("light", "dark")}
+        tab.set_viewport_size(PHONE)
+        tab.reload()
+        settle(tab)
+        phone = tab.evaluate(FACTS)
+    return Seen(wide, phone, reader.complaints, reader.strangers, barriers)
 
 
-def faults_of(axe: Any, tab: Any, theme: str) -> list[str]:
+def barriers_of(axe: Any, tab: Any, theme: str) -> list[str]:
     """Rules of accessibility that a page breaks, everything folded being open."""
     # In the light every rule; in the dark what colours change.
     rules = ["wcag2a", "wcag2aa"] if theme == "light" else ["color-contrast"]
@@ -209,56 +192,52 @@ def having(text: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("page", pages_with(text)[:1] or [f"a page with {text}"])
 
 
-class TestEveryPage:
-    """Each page is opened once; the tests look at what was seen there."""
-
-    pytestmark = browser_test
-
-    @every_page
-    def test_formulas_are_set(self, visit: Visit, page: str) -> None:
-        facts = visit(page).wide
-        assert facts["typeset"] == facts["formulas"]
-        assert facts["broken"] == []
-
-    @every_page
-    def test_figures_say_what_they_show(self, visit: Visit, page: str) -> None:
-        for alt, width, source in visit(page).wide["images"]:
-            assert width > 0, source
-            assert_says_something(alt)
-
-    @every_page
-    def test_console_is_silent(self, visit: Visit, page: str) -> None:
-        assert visit(page).complaints == []
-
-    @every_page
-    def test_asks_nothing_of_other_hosts(self, visit: Visit, page: str) -> None:
-        assert visit(page).strangers == []
-
-    @every_page
-    def test_one_search_and_no_empty_header(self, visit: Visit, page: str) -> None:
-        for facts in (visit(page).wide, visit(page).phone):
-            assert facts["search"] == 1
-            assert facts["headers"] == 0
-
-    @every_page
-    def test_has_its_own_letters(self, visit: Visit, page: str) -> None:
-        assert visit(page).wide["font"]
-
-    @every_page
-    def test_fits_a_phone(self, visit: Visit, page: str) -> None:
-        width, window = visit(page).phone["width"]
-        assert width <= window
-
-    @pytest.mark.parametrize("theme", ["light", "dark"])
-    @every_page
-    def test_can_be_read_by_everyone(self, visit: Visit, page: str, theme: str) -> None:
-        assert visit(page).faults[theme] == []
+def faults_of(seen: Seen) -> dict[str, Any]:
+    """Whatever is wrong with a page, by name; each is empty or zero on a good page."""
+    wide, phone = seen.wide, seen.phone
+    return {
+        "formulas that are not set": wide["formulas"] - wide["typeset"],
+        "formulas with an error": wide["broken"],
+        "images that are not there": [src for _, width, src in wide["images"] if width == 0],
+        "figures that do not say what they show": [
+            (alt, src) for alt, _, src in wide["images"] if not says_something(alt)
+        ],
+        "messages of the console": seen.complaints,
+        "other hosts that were asked": seen.strangers,
+        "searches too many or too few": [f["search"] for f in (wide, phone) if f["search"] != 1],
+        "empty headers": wide["headers"] + phone["headers"],
+        "letters that are not the book's": not wide["font"],
+        "pixels too wide for a phone": max(0, phone["width"][0] - phone["width"][1]),
+        "barriers in the light": seen.barriers["light"],
+        "barriers in the dark": seen.barriers["dark"],
+    }
 
 
-def assert_says_something(alt: str) -> None:
-    """Check that a text is a phrase, not a file's name or a hash."""
-    assert len(alt.split()) >= 4, alt
-    assert not re.search(r"[0-9a-f]{16}|\.(svg|png)\b", alt), alt
+# One test a page, since opening it is what takes the time.
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES or ["the built site"])
+def test_page(reader: Reader, page: str) -> None:
+    found = faults_of(look(reader, page))
+    assert {name: fault for name, fault in found.items() if fault} == {}
+
+
+def test_each_fault_of_a_page_is_named() -> None:
+    good = {
+        "formulas": 2, "typeset": 2, "broken": [], "images": [["what a figure shows", 9, "a.svg"]],
+        "search": 1, "headers": 0, "font": True, "width": [390, 390],
+    }  # fmt: skip
+    bad = {
+        "formulas": 2, "typeset": 1, "broken": ["x"], "images": [["figure.png", 0, "a.svg"]],
+        "search": 2, "headers": 1, "font": False, "width": [400, 390],
+    }  # fmt: skip
+    assert not any(faults_of(Seen(good, good, [], [], {"light": [], "dark": []})).values())
+    assert all(faults_of(Seen(bad, bad, ["e"], ["h"], {"light": ["l"], "dark": ["d"]})).values())
+
+
+def says_something(alt: str) -> bool:
+    """Whether a text is a phrase, not a file's name or a hash."""
+    return len(alt.split()) >= 4 and not re.search(r"[0-9a-f]{16}|\.(svg|png)\b", alt)
 
 
 class TestQuiz:
@@ -317,7 +296,7 @@ class TestInteractiveFigure:
     @having('class="bn-plotly"')
     def test_is_told_in_words_without_javascript(self, reader: Reader, page: str) -> None:
         with reader.open(page, java_script_enabled=False) as tab:
-            assert_says_something(tab.locator(".bn-plotly .bn-noscript").first.inner_text())
+            assert says_something(tab.locator(".bn-plotly .bn-noscript").first.inner_text())
 
     @pytest.mark.usefixtures("pages")
     def test_one_plotly_for_the_whole_site(self) -> None:
