@@ -220,6 +220,29 @@ def fastest_rates(table: pd.DataFrame, arms: list[str], target: float) -> dict[s
     return best_rates(found.assign(speed=-cost), arms, "speed")
 
 
+def worst(table: pd.DataFrame, metric: str, part: str | None = None) -> pd.DataFrame:
+    """Return the largest value of a metric per seed, as a claim takes it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tidy results with columns metric, seed and value, and part where ``part`` is given.
+    metric : str
+        The metric; such claims speak of errors, which are not negative.
+    part : str, optional
+        Only this part of the experiment; by default all of it.
+
+    Returns
+    -------
+    DataFrame
+        Columns seed and value.
+    """
+    rows = table[table["metric"] == metric]
+    if part is not None:
+        rows = rows[rows["part"] == part]
+    return rows.groupby("seed")["value"].max().reset_index()
+
+
 def paired(
     table: pd.DataFrame,
     arm: str,

@@ -25,6 +25,7 @@ from bnlib.stats import (
     paired,
     paired_t,
     steps_to,
+    worst,
 )
 
 NULLS = 2000
@@ -258,3 +259,11 @@ def test_final_accuracy_averages_the_last_fifth_and_counts_a_lost_run_as_chance(
     found = final_accuracy(table, ["part", "seed"])
     assert found["accuracy"].tolist() == pytest.approx([0.7, 0.1, 0.1])
     assert found["diverged"].tolist() == [False, True, True]
+
+
+def test_worst_is_the_largest_value_of_a_seed() -> None:
+    rows = [("a", "error", 0, 1.0), ("a", "error", 0, 3.0), ("b", "error", 0, 9.0)]
+    rows += [("a", "error", 1, 2.0), ("a", "other", 1, 7.0)]
+    table = pd.DataFrame(rows, columns=["part", "metric", "seed", "value"])
+    assert worst(table, "error").to_dict("list") == {"seed": [0, 1], "value": [9.0, 2.0]}
+    assert worst(table, "error", "a")["value"].tolist() == [3.0, 2.0]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bnlib.claims import Claim
 from bnlib.experiments.backward import RATE, STEPS, TARGET_SCALE
+from bnlib.stats import worst
 
 
 def kept(table: pd.DataFrame) -> pd.DataFrame:
@@ -15,12 +16,6 @@ def kept(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["metric"] == "kept"]
     ratio = rows["value"] * rows["step"] / (rows["step"] - 2)
     return ratio.groupby(rows["seed"]).mean().rename("value").reset_index()
-
-
-def worst(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the largest value of a metric."""
-    rows = table[table["metric"] == metric]
-    return rows.groupby("seed")["value"].max().reset_index()
 
 
 def drift(table: pd.DataFrame, metric: str) -> pd.DataFrame:

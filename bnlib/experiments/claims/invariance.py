@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import pandas as pd
-
 from bnlib.claims import Claim
-
-
-def worst(table: pd.DataFrame, part: str, metric: str) -> pd.DataFrame:
-    """Return a metric's largest value."""
-    rows = table[(table["part"] == part) & (table["metric"] == metric)]
-    return rows.groupby("seed")["value"].max().reset_index()
-
+from bnlib.stats import worst
 
 _exact = partial(Claim, chapter="invariance", kind="exact", expected=0.0, tolerance=1e-9)
 CLAIMS = (

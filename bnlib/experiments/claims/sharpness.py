@@ -5,16 +5,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
-import pandas as pd
-
 from bnlib.claims import Claim
-
-
-def worst(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the largest value of a metric per seed."""
-    rows = table[table["metric"] == metric]
-    return rows.groupby("seed")["value"].max().reset_index()
-
+from bnlib.stats import worst
 
 _exact = partial(
     Claim, chapter="landscape", kind="exact", sources=("vanlaarhoven2017", "lyu2022"),

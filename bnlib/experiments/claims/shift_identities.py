@@ -7,17 +7,13 @@ from functools import partial
 import pandas as pd
 
 from bnlib.claims import Claim
+from bnlib.stats import worst
 
 
 def number(table: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
     """Return the mean of some metrics."""
     rows = table[table["metric"].isin(metrics)]
     return rows.groupby("seed")["value"].mean().reset_index()
-
-
-def worst(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the largest value of a metric."""
-    return table[table["metric"] == metric].groupby("seed")["value"].max().reset_index()
 
 
 _exact = partial(
