@@ -33,7 +33,7 @@ def ledger(results: Path | str | None = None) -> pd.DataFrame:
         Columns id, chapter, kind, statement, sources, estimate, ci_low, ci_high, p (adjusted by
         Holm's method within the chapter), n, verdict; then prediction, unit, experiment and
         edited (whether the claim was changed after the run that judges it). A censored side of
-        an interval is infinite, or 0 for a ratio.
+        an interval is infinite, or 0 for a ratio; p is missing where both sides are.
     """
     judgements = judge_all(results)
     p = holm_by_chapter([j for j, _, _ in judgements])
@@ -123,7 +123,7 @@ def _row(found: Judgement, p: float, experiment: str, edited: bool) -> dict[str,
         "estimate": math.nan if e is None else claim.shown(e.mean),
         "ci_low": claim.shown(low),
         "ci_high": claim.shown(high),
-        "p": p,
+        "p": math.nan if found.censored == "both" else p,
         "n": 0 if e is None else e.n,
         "verdict": found.verdict,
         "prediction": claim.prediction,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -124,6 +125,16 @@ class TestNumbers:
     )
     def test_number(self, value: object, text: str) -> None:
         assert page.number(value) == text
+
+    def test_effect_has_two_digits_of_its_interval(self) -> None:
+        assert page.effect(1.21347, 1.21218, 1.21472) == "1.2135 [1.2122, 1.2147]"
+        assert page.effect(10.2, 6.1, 17.2) == "10 [6, 17]"
+        assert page.effect(0.0, -0.31, 0.3) == "0.00 [−0.31, 0.30]"
+        assert page.effect(18.8, 15.5, math.inf) == "18.8 [15.5, ∞]"
+        assert page.effect(77.0, 77.0, 77.0) == "77 [77, 77]"
+        assert page.effect(77.0, 77.0, 77.0 + 2e-14) == "77 [77, 77]"
+        assert page.effect(5.24e5, 5.1e5, 5.4e5) == "5.24×10⁵ [5.1×10⁵, 5.4×10⁵]"
+        assert page.effect(math.nan, math.nan, math.nan) == "–"
 
     @pytest.mark.parametrize(
         ("value", "text"), [(0.04321, "0.043"), (2e-5, "< 0.001"), (None, "–"), (1.0, "1")]

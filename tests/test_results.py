@@ -173,6 +173,13 @@ def test_other_results_are_judged_by_themselves(store: Path) -> None:
     assert found.verdict == "refuted"
 
 
+def test_a_p_of_what_is_open_on_both_sides_is_missing(store: Path) -> None:
+    ((found, edited),) = verdicts._judged(TOY, store)
+    for censored, missing in (("low", False), ("both", True)):
+        row = verdicts._row(replace(found, censored=censored), 0.01, "toy", edited)
+        assert math.isnan(row["p"]) == missing
+
+
 def test_a_protocol_has_its_claims_beside_it_and_is_short() -> None:
     folder = Path(experiments.__file__).parent
     files = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
@@ -196,6 +203,7 @@ def test_the_replication_judges_the_same_claims_on_other_seeds_at_the_same_rates
         assert not set(again["seeds"]) & set(info["seeds"])
         assert again["tuned"] == info["tuned"], experiment.name
         assert again["claims_hash"] == info["claims_hash"], experiment.name
+        assert again["code_hash"] == info["code_hash"], experiment.name
 
 
 def test_committed_results_are_those_of_the_code() -> None:

@@ -14,7 +14,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from bnlib.page import number, p_value
+from bnlib.page import effect, number, p_value
 
 LOG = logging.getLogger(__name__)
 LEDGER = "chapters/ledger"
@@ -123,14 +123,14 @@ class Leans(SphinxDirective):
 
 def _effect(row: pd.Series) -> str:
     """Estimate with interval and unit, in one line; rounding errors have no interval."""
-    text = number(row["estimate"])
-    if text == "–":
-        return text
+    if row.get("kind") == "exact":
+        text = number(row["estimate"])
+    else:
+        text = effect(row["estimate"], row["ci_low"], row["ci_high"])
     unit = row.get("unit")
-    low, high = number(row["ci_low"]), number(row["ci_high"])
-    none = low == high == "–" or row.get("kind") == "exact"
-    interval = "" if none else f" [{low}, {high}]"
-    return f"{text}{interval}" + (f" {unit}" if isinstance(unit, str) and unit else "")
+    if not isinstance(unit, str) or not unit or text == "–":
+        return text
+    return text + (unit if unit == "%" else f" {unit}")
 
 
 class Claims(SphinxDirective):

@@ -81,7 +81,7 @@ CLAIMS = (
     ),
     _times(
         id="invariance-rest", sources=("vanlaarhoven2017",),
-        statement="Decay of the head, gamma and beta, which are not invariant, lowers test loss.",
+        statement="Decay of the head, gamma, beta and the biases alone lowers test loss.",
         prediction="At the same rates test loss without it is at least 1.1 times that with it.",
         statistic=partial(loss_ratio, part="accuracy", base="none", treated="rest"),
     ),
