@@ -116,14 +116,15 @@ def effect(estimate: float, low: float, high: float) -> str:
     """Format an estimate and its interval, with two digits of the interval's width.
 
     Three significant digits would show "1.21 [1.21, 1.21]" for an effect known to 0.001. Where
-    the interval has no width or an open side, it is three digits.
+    the interval has no width or an open side, it is three digits. An interval stays on one line:
+    its space does not break.
     """
     width, size = high - low, max(abs(low), abs(high))
     spec = ".3g"
     if 1e-9 * size < width < math.inf and size < 1e4:
         spec = f".{max(0, 1 - math.floor(math.log10(width)))}f"
     text = number(estimate, spec)
-    return text if math.isnan(width) else f"{text} [{number(low, spec)}, {number(high, spec)}]"
+    return text if math.isnan(width) else f"{text} [{number(low, spec)},\u00a0{number(high, spec)}]"
 
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

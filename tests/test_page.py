@@ -127,13 +127,13 @@ class TestNumbers:
         assert page.number(value) == text
 
     def test_effect_has_two_digits_of_its_interval(self) -> None:
-        assert page.effect(1.21347, 1.21218, 1.21472) == "1.2135 [1.2122, 1.2147]"
-        assert page.effect(10.2, 6.1, 17.2) == "10 [6, 17]"
-        assert page.effect(0.0, -0.31, 0.3) == "0.00 [−0.31, 0.30]"
-        assert page.effect(18.8, 15.5, math.inf) == "18.8 [15.5, ∞]"
-        assert page.effect(77.0, 77.0, 77.0) == "77 [77, 77]"
-        assert page.effect(77.0, 77.0, 77.0 + 2e-14) == "77 [77, 77]"
-        assert page.effect(5.24e5, 5.1e5, 5.4e5) == "5.24×10⁵ [5.1×10⁵, 5.4×10⁵]"
+        assert page.effect(1.21347, 1.21218, 1.21472) == "1.2135 [1.2122,\u00a01.2147]"
+        assert page.effect(10.2, 6.1, 17.2) == "10 [6,\u00a017]"
+        assert page.effect(0.0, -0.31, 0.3) == "0.00 [−0.31,\u00a00.30]"
+        assert page.effect(18.8, 15.5, math.inf) == "18.8 [15.5,\u00a0∞]"
+        assert page.effect(77.0, 77.0, 77.0) == "77 [77,\u00a077]"
+        assert page.effect(77.0, 77.0, 77.0 + 2e-14) == "77 [77,\u00a077]"
+        assert page.effect(5.24e5, 5.1e5, 5.4e5) == "5.24×10⁵ [5.1×10⁵,\u00a05.4×10⁵]"
         assert page.effect(math.nan, math.nan, math.nan) == "–"
 
     @pytest.mark.parametrize(
