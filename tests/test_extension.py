@@ -176,7 +176,8 @@ class TestVerdicts:
         assert 'href="chapters/ledger.html#claim-fast"' in built.page()
         table = built.page("chapters/ledger")
         assert 'id="claim-fast"' in table
-        for text in ("3.2 [2.1,\u00a04.4] times", "&lt; 0.001", "verdict-not-run", " edited", "math"):
+        estimate = "3.2 [2.1,\u00a04.4] times"
+        for text in (estimate, "&lt; 0.001", "verdict-not-run", " edited", "math"):
             assert text in table
 
     def test_without_a_ledger_page_there_is_no_dead_link(self, build) -> None:  # type: ignore[no-untyped-def]
