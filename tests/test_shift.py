@@ -164,6 +164,29 @@ def test_noisy_accuracy_is_lower_with_much_noise_and_plain_without() -> None:
     assert noisy_accuracy(data.x_test, data.y_test)(net, 0)["noisy"] < plain - 0.05
 
 
+def test_batch_statistics_in_the_test_subtract_a_jump_and_running_ones_do_not() -> None:
+    torch.manual_seed(0)
+    data = images()
+    noise, norm = DistributionNoise(6, 0.0), nn.BatchNorm1d(6)
+    net = nn.Sequential(nn.Identity(), noise, norm, nn.Linear(6, 2))
+    with torch.no_grad():
+        for _ in range(200):
+            net(data.x_test)  # running statistics of the images without noise
+        net[3].weight.copy_(torch.stack([-torch.ones(6), torch.ones(6)]))
+        net[3].bias.zero_()
+    probe = noisy_accuracy(data.x_test, data.y_test, parts=1)
+    calm = probe(net.eval(), 0)
+    assert len(set(calm.values())) == 1
+    noise.dose, moments, rows = 10.0, norm.running_mean.clone(), []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        rows.append(probe(net, 0))
+    found = pd.DataFrame(rows).mean()
+    assert found["clean batch"] == pytest.approx(calm["clean batch"])
+    assert found["noisy"] < found["noisy batch"] - 0.04
+    assert torch.equal(norm.running_mean, moments), "the probe changes nothing"
+
+
 def test_identities_meet_the_derived_numbers() -> None:
     runs = shift_identities.runs(range(9000, 9005), {})
     table = pd.concat(shift_identities.measure(r).assign(**dataclasses.asdict(r)) for r in runs)

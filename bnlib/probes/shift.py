@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlib.data import ImageData
 from bnlib.train import Probe
@@ -128,10 +129,11 @@ def covariate_shift(data: ImageData, lr: float, at: Sequence[int], batch_size: i
 
 
 def noisy_accuracy(x: Tensor, y: Tensor, parts: int = 4) -> Probe:
-    """Return a probe of accuracy with noise as in training and all else as in evaluation.
+    """Return a probe of accuracy with the noise of training, or BN's batch statistics, or both.
 
-    Layers with a method ``advance`` (see `variants.DistributionNoise`) stay in training mode and
-    move by one step from each part of the images to the next.
+    Layers with a method ``advance`` (see `variants.DistributionNoise`) make the noise; it moves by
+    one step from each part of the images to the next. Running statistics were collected under
+    the noise and keep what moves, which the statistics of a batch subtract.
 
     Parameters
     ----------
@@ -143,18 +145,27 @@ def noisy_accuracy(x: Tensor, y: Tensor, parts: int = 4) -> Probe:
     Returns
     -------
     Probe
-        Metric: ``noisy``.
+        Metrics: ``noisy``, with noise and running statistics; ``noisy batch``, with noise and the
+        statistics of each part; ``clean batch``, without noise and with the statistics of each
+        part.
     """
+    pairs = list(zip(x.chunk(parts), y.chunk(parts), strict=True))
+
+    def accuracy(model: nn.Module, *training: list[Any]) -> float:
+        for layer in (layer for layers in training for layer in layers):
+            layer.train()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            right = sum(int((model(part).argmax(1) == classes).sum()) for part, classes in pairs)
+        return right / len(x)
 
     def probe(model: nn.Module, step: int) -> dict[str, float]:  # noqa: ARG001
-        noisy = copy.deepcopy(model)
-        for layer in _moving(noisy):
-            layer.train()
-        right = 0
-        with torch.random.fork_rng(devices=[]):
-            for inputs, classes in zip(x.chunk(parts), y.chunk(parts), strict=True):
-                right += int((noisy(inputs).argmax(1) == classes).sum())
-        return {"noisy": right / len(x)}
+        found = {}
+        for name in ("noisy", "noisy batch", "clean batch"):
+            copied = copy.deepcopy(model).eval()
+            norms = [layer for layer in copied.modules() if isinstance(layer, _BatchNorm)]
+            noise, batch = "noisy" in name, "batch" in name
+            found[name] = accuracy(copied, _moving(copied) * noise, norms * batch)
+        return found
 
     return probe
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.claims import Claim
-from bnlib.experiments.shift import DOSES, KEYS, OFF, ON, TARGET
+from bnlib.experiments.shift import DOSES, KEYS, OFF, OFF_BATCH, ON, ON_BATCH, TARGET
 from bnlib.stats import arrivals, log_ratio
 
 
@@ -133,6 +133,23 @@ CLAIMS = (
         prediction="Drawn anew at each step it costs 1.25 times the steps of slow noise.",
         sources=("ioffe2015",),
         statistic=partial(ratio, over="bn+4", under="bn+4 slow", how={"noise on": ON}),
+    ),
+    _claim(
+        id="shift-same-noise-batch",
+        statement="With batch statistics in the test too, noise with shift costs more steps.",
+        prediction="Drawn once per batch it costs 1.25 times the steps of a draw for each sample.",
+        sources=("ioffe2015",),
+        statistic=partial(
+            ratio, over="bn+4", under="bn+4 own",
+            how={"noise off": OFF_BATCH, "noise on": ON_BATCH},
+        ),
+    ),
+    _claim(
+        id="shift-slow-noise-batch",
+        statement="With batch statistics in the test too, noise that jumps costs more steps.",
+        prediction="Drawn anew at each step it costs 1.25 times the steps of slow noise.",
+        sources=("ioffe2015",),
+        statistic=partial(ratio, over="bn+4", under="bn+4 slow", how={"noise on": ON_BATCH}),
     ),
     _claim(
         id="shift-frozen-noise",
