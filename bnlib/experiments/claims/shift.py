@@ -153,7 +153,7 @@ CLAIMS = (
     ),
     _claim(
         id="shift-frozen-noise",
-        statement="Noise whose common part never changes, so that nothing jumps, still costs steps.",
+        statement="Noise whose common part never changes, so nothing jumps, still costs steps.",
         prediction="Frozen at dose 4 it costs 1.25 times the steps of BN alone.",
         statistic=partial(ratio, over="bn+4 frozen", under="bn", how={"noise on": ON}),
     ),
