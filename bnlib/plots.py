@@ -162,23 +162,6 @@ def style(name: str) -> dict[str, Any]:
     return {"color": COLORS[name], "linestyle": LINES[name]}
 
 
-def t_interval(
-    values: np.ndarray, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and Student interval over the first axis (seeds), NaN-safe: mean, low, high."""
-    from scipy.stats import t
-
-    x = np.asarray(values, dtype=float)
-    n = np.sum(np.isfinite(x), axis=0)
-    # Where fewer than two seeds are finite there is no interval: NaN, drawn as nothing.
-    safe = np.where(n > 0, n, 1)
-    mean = np.where(n > 0, np.nansum(x, axis=0) / safe, np.nan)
-    spread = np.nansum((x - mean) ** 2, axis=0) / np.where(n > 1, n - 1, 1)
-    half = t.ppf(0.5 + level / 2, np.where(n > 1, n - 1, 1)) * np.sqrt(spread / safe)
-    half = np.where(n > 1, half, np.nan)
-    return mean, mean - half, mean + half
-
-
 def _line_look(
     level: object, index: int, looks: Mapping[Any, Mapping[str, Any]] | None
 ) -> dict[str, Any]:
@@ -223,22 +206,26 @@ def band(
     level
         Level of the interval.
     """
+    from bnlib.stats import mean_band
+
     levels = [None] if hue is None else list(order if order is not None else df[hue].unique())
     for index, arm in enumerate(levels):
         part = df if hue is None else df[df[hue] == arm]
         table = part.pivot_table(index=unit, columns=x, values=y, dropna=False)
         if table.empty:
             continue
-        steps = table.columns.to_numpy()
-        mean, low, high = t_interval(table.to_numpy(), level)
+        curve = mean_band(part, x, y, level)
         look = _line_look(arm, index, looks)
         if len(table) <= few:
             ax.plot(
-                steps, table.to_numpy().T, color=look["color"], alpha=0.3, lw=0.7, label="_seed"
-            )
-        ax.fill_between(steps, low, high, color=look["color"], alpha=0.18, lw=0)
+                table.columns, table.to_numpy().T, color=look["color"],
+                alpha=0.3, lw=0.7, label="_seed",
+            )  # fmt: skip
+        ax.fill_between(
+            curve[x], curve["low"], curve["high"], color=look["color"], alpha=0.18, lw=0
+        )
         name = (labels or {}).get(arm, NAMES.get(str(arm), str(arm)))
-        ax.plot(steps, mean, label=name if arm is not None else "_mean", **look)
+        ax.plot(curve[x], curve["mean"], label=name if arm is not None else "_mean", **look)
 
 
 def direct_labels(

@@ -88,6 +88,13 @@ def trained_torch(cls: type, shape: tuple[int, ...], **options) -> nn.Module:
     return module.eval()
 
 
+def assert_same_state(back: nn.Module, module: nn.Module) -> None:
+    """Compare parameters and statistics; the frameworks do not count batches."""
+    for name, value in module.state_dict().items():
+        if name != "num_batches_tracked":
+            assert torch.equal(back.state_dict()[name], value), name
+
+
 KERAS_OPTIONS = [
     {},
     {"momentum": 0.9, "epsilon": 1e-5},
@@ -130,9 +137,7 @@ def test_to_keras_and_back(keras, shape, options):
     )
     back = convert.from_keras(layer, SHAPES[shape])
     assert (back.momentum, back.eps) == (module.momentum, module.eps)
-    for name, value in module.state_dict().items():
-        if name != "num_batches_tracked":
-            assert torch.equal(back.state_dict()[name], value), name
+    assert_same_state(back, module)
 
 
 @pytest.mark.frameworks
@@ -240,9 +245,7 @@ def test_to_flax_and_back(flax, shape, options):
     hyper = {name: flax_options[name] for name in ("momentum", "epsilon")}
     back = convert.from_flax(variables, SHAPES[shape], **hyper)
     assert (back.momentum, back.eps) == (module.momentum, module.eps)
-    for name, value in module.state_dict().items():
-        if name != "num_batches_tracked":
-            assert torch.equal(back.state_dict()[name], value), name
+    assert_same_state(back, module)
 
 
 @pytest.mark.frameworks

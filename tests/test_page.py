@@ -224,17 +224,15 @@ class TestPalette:
 class TestBand:
     def test_interval_is_students(self) -> None:
         x = np.random.default_rng(0).normal(size=(7, 3))
-        mean, low, high = plots.t_interval(x)
-        want = scipy.stats.t.interval(0.95, 6, loc=x.mean(0), scale=scipy.stats.sem(x))
-        np.testing.assert_allclose([low, high], want)
-        np.testing.assert_allclose(mean, x.mean(0))
-
-    def test_missing_seeds_are_left_out(self) -> None:
-        x = np.array([[1.0, np.nan, np.nan], [3.0, 2.0, np.nan]])
-        mean, low, _ = plots.t_interval(x)
-        np.testing.assert_allclose(mean, [2, 2, np.nan])
-        assert np.isfinite(low[0])
-        assert np.isnan(low[1:]).all()
+        df = pd.DataFrame(x).rename_axis("seed").melt(ignore_index=False).reset_index()
+        _, ax = plt.subplots()
+        plots.band(ax, df, "variable", "value")
+        low, high = scipy.stats.t.interval(0.95, 6, loc=x.mean(0), scale=scipy.stats.sem(x))
+        drawn = ax.collections[0].get_paths()[0].vertices
+        for want in (low, high):
+            for point in enumerate(want):
+                assert np.isclose(drawn, point).all(axis=1).any()
+        np.testing.assert_allclose(ax.get_lines()[-1].get_ydata(), x.mean(0))
 
     @pytest.mark.parametrize(("seeds", "lines"), [(3, 2 * (3 + 1)), (20, 2)])
     def test_draws_few_seeds_one_by_one(self, seeds: int, lines: int) -> None:

@@ -21,7 +21,7 @@ from bnlib.curvature import survey
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
 from bnlib.models import Init, Norm, mlp
-from bnlib.stats import best_rates
+from bnlib.stats import best_rates, final_accuracy
 from bnlib.train import reproducible, train
 from bnlib.variants import LpNorm1d
 
@@ -34,6 +34,7 @@ ARMS = ("none/default", "none/he", "bn/default", "bn/he", "l1/he", "linf/he")
 RATE, TUNING_RATES = 0.1, (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 STEPS, BATCH, LOOKED_AT = 1_200, 100, 512
 LOOKS, FINAL = (0, 50, 150, 400, 1_200), (960, 1_080, 1_200)  # accuracy: mean over FINAL
+KEYS = ["part", "arm", "lr", "seed"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def tuning() -> list[Run]:
 
 def choose(table: pd.DataFrame) -> Tuned:
     """Return per arm the rate with the highest final accuracy."""
-    return best_rates(final_accuracy(table), ["arm"], "value")
+    return best_rates(final_accuracy(table, KEYS), ["arm"], "accuracy")
 
 
 def measure(run: Run) -> pd.DataFrame:
@@ -80,16 +81,6 @@ def measure(run: Run) -> pd.DataFrame:
             model, data, steps=STEPS, batch_size=BATCH, lr=run.lr, seed=run.seed,
             evaluate_at=sorted({*LOOKS, *FINAL}), probe=look,
         )  # fmt: skip
-
-
-def final_accuracy(table: pd.DataFrame) -> pd.DataFrame:
-    """Return each run's accuracy, the mean over its last evaluations; a lost run has chance."""
-    late = table[table["step"].isin(FINAL) & (table["metric"] == "accuracy")]
-    keys = ["part", "arm", "lr", "seed"]
-    groups = late.groupby(keys)["value"]
-    found = groups.mean()[groups.size() == len(FINAL)]
-    every = pd.MultiIndex.from_frame(table[keys].drop_duplicates())
-    return found.reindex(every, fill_value=0.1).reset_index()
 
 
 PROTOCOL = Experiment(

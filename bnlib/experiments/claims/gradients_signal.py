@@ -20,18 +20,18 @@ def wide(table: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:
 
 
 def mean_cosine(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the largest distance of the cosine before ReLU from -1/(B - 1), any layer or B."""
+    """Return the largest distance of similarity before ReLU from -1/(B - 1), any layer or B."""
     gaps = [(wide(table, f"bn {b}", "cosine") + 1 / (b - 1)).abs().max(axis=1) for b in BATCHES]
     return _rows(pd.concat(gaps, axis=1).max(axis=1))
 
 
 def relu_cosine(table: pd.DataFrame, batch: int) -> pd.DataFrame:
-    """Return the cosine after ReLU, averaged over the layers from `SETTLED` on."""
+    """Return the similarity after ReLU, averaged over the layers from `SETTLED` on."""
     return _rows(wide(table, f"bn {batch}", "after").loc[:, SETTLED:].mean(axis=1))
 
 
 def last_cosine(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the cosine at the last layer without BN."""
+    """Return the similarity at the last layer without BN."""
     return _rows(wide(table, "none", "cosine")[DEPTH])
 
 
@@ -61,15 +61,16 @@ _theory = partial(Claim, chapter="gradients", kind="theory", tolerance=0.01)
 CLAIMS = (
     Claim(
         id="gradients-mean-cosine", chapter="gradients", kind="exact", sources=("yang2019",),
-        statement="With BN the mean cosine of a batch's pre-activations is -1/(B - 1) everywhere.",
-        prediction="At every layer, for B of 4, 16 and 64, it is off by rounding only.",
+        statement="With BN a batch's mean inner product is -1/(B - 1) times the mean square.",
+        prediction="At every layer, for B of 4, 16 and 64, the ratio is off by rounding only.",
         statistic=mean_cosine, expected=0.0, tolerance=1e-12,
     ),
     *(
         _theory(
             id=f"gradients-relu-cosine-{b}", sources=("yang2019", "daneshmand2021"),
-            statement=f"With BN, at batch {b}, two samples have cosine {cosine:.3f} after ReLU.",
-            prediction=f"From layer 10 on the mean is {cosine:.4f}, within 0.01.",
+            statement=f"With BN, at batch {b}, the mean inner product after ReLU is "
+            f"{cosine:.3f} times the mean square.",
+            prediction=f"From layer 10 on the ratio is {cosine:.4f}, within 0.01.",
             statistic=partial(relu_cosine, batch=b), expected=cosine,
         )
         for b, cosine in ((b, kernel1(-1 / (b - 1))) for b in BATCHES)
@@ -77,7 +78,7 @@ CLAIMS = (
     _theory(
         id="gradients-plain-cosine", sources=("daneshmand2020",),
         statement="Without BN unrelated inputs are all but parallel after 50 ReLU layers.",
-        prediction=f"Their cosine is {plain_cosine(DEPTH):.3f}, within 0.01.",
+        prediction=f"Their similarity is {plain_cosine(DEPTH):.3f}, within 0.01.",
         statistic=last_cosine, expected=plain_cosine(DEPTH),
     ),
     _theory(

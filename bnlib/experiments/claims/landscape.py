@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bnlib.claims import Claim
-from bnlib.experiments.landscape import final_accuracy
+from bnlib.experiments.landscape import KEYS
+from bnlib.stats import final_accuracy
 
 
 def smoother(table: pd.DataFrame, metric: str, pairs: dict[str, tuple[str, str]]) -> pd.DataFrame:
@@ -27,8 +28,8 @@ def smoother(table: pd.DataFrame, metric: str, pairs: dict[str, tuple[str, str]]
 
 def accuracy_gap(table: pd.DataFrame) -> pd.DataFrame:
     """Return by how many points L1 and Linf differ from BN, each at its best rate."""
-    best = final_accuracy(table[table["part"] == "best"])
-    wide = 100 * best.pivot_table(index="seed", columns="arm", values="value")
+    best = final_accuracy(table[table["part"] == "best"], KEYS)
+    wide = 100 * best.pivot_table(index="seed", columns="arm", values="accuracy")
     gaps = [(wide[f"{lp}/he"] - wide["bn/he"], lp) for lp in ("l1", "linf")]
     return pd.concat([g.rename("value").reset_index().assign(stratum=s) for g, s in gaps])
 
