@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -203,6 +204,16 @@ class TestQuiz:
         assert [page.count(f"bn-option bn-{answer}") for answer in answers] == (
             [1, 1] if answers[0] != answers[1] else [2, 2]
         )
+
+
+def test_a_formula_keeps_its_punctuation(build) -> None:  # type: ignore[no-untyped-def]
+    page = build({"index": "# T\n\nSo ($a$), and *if* $b$. But $c$ is free, and $d$\n"}).page()
+    joined = re.findall(
+        r'<span class="joined">(.)?<span class="math[^>]*>(.*?)</span>(.*?)</span>', page
+    )
+    assert joined == [("(", r"\(a\)", "),"), ("", r"\(b\)", ".")]
+    assert "So <span" in page
+    assert "</span> and <em>" in page
 
 
 class TestChapter:

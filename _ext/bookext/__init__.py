@@ -13,6 +13,7 @@ from bookext import (
     exercises,
     figures,
     fold,
+    joined,
     notebooks,
     provenance,
     quiz,
@@ -25,7 +26,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register every part; a cell that Sphinx itself executes knows that it is in the book."""
     os.environ["BNLIB_BOOK"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parts = (fold, cache, claims, exercises, figures, provenance, quiz, theme, notebooks, widgets)
+    parts = (
+        fold, joined, cache, claims, exercises, figures,
+        provenance, quiz, theme, notebooks, widgets,
+    )  # fmt: skip
     for part in parts:
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

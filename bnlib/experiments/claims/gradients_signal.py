@@ -83,7 +83,7 @@ CLAIMS = (
     ),
     _theory(
         id="gradients-residual-variance", sources=("desmith2020",),
-        statement="With BN each residual block adds 1 - 1/pi to the variance.",
+        statement="With BN each residual block adds 1 - 1/π to the variance.",
         prediction=f"The mean over 50 blocks is {RELU_SHARE:.4f}, within 0.01.",
         statistic=variance_step, expected=RELU_SHARE,
     ),

@@ -79,19 +79,19 @@ CLAIMS = (
     ),
     _claim(
         id="initialization-skip-gain", sources=("zhang2019fixup", "desmith2020"),
-        statement="With skips, no BN, each block multiplies the mean square by 1 + scale^4.",
-        prediction="Growth per block less one, over scale^4, is 1 at scales 0.5, 1 and 1.5.",
+        statement="With skips, no BN, each block multiplies the mean square by 1 + scale⁴.",
+        prediction="Growth per block less one, over scale⁴, is 1 at scales 0.5, 1 and 1.5.",
         statistic=skip_gain, expected=1.0, tolerance=0.05,
     ),
     _claim(
         id="initialization-eps-level", sources=("ioffe2015",),
-        statement="At scale 2 sqrt(eps / (1 - 1/pi)) the variance behind BN settles at 3/4.",
+        statement="At scale 2 √(eps / (1 - 1/π)) the variance behind BN settles at 3/4.",
         prediction="Behind the 36th layer of BN it is 1 - 1/4.",
         statistic=settled, expected=0.75, tolerance=0.03,
     ),
     _claim(
         id="initialization-eps-fading", sources=("ioffe2015",),
-        statement="At scale sqrt(eps / (1 - 1/pi)) / 2 a BN layer leaves 1/4 of the variance.",
+        statement="At scale √(eps / (1 - 1/π)) / 2 a BN layer leaves 1/4 of the variance.",
         prediction="Variance falls by a factor of 1/4 per layer, as in a plain network.",
         statistic=fading, expected=0.25, tolerance=0.01,
     ),

@@ -41,7 +41,7 @@ CLAIMS = (
     Claim(
         id="learning-rate-bound",
         chapter="learning-rate", kind="exact", sources=("arora2019",),
-        statement="After a step of length f |w| the effective rate is 2f/(1+f^2) / (2 |w| |g|).",
+        statement="After a step of length f |w| the effective rate is 2f/(1 + f²) / (2 |w| |g|).",
         prediction="With BN and epsilon 0 all layers and lengths agree to rounding.",
         statistic=partial(theorem, metric="excess"), expected=0.0, tolerance=1e-9,
     ),

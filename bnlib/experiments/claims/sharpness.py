@@ -33,7 +33,7 @@ CLAIMS = (
     ),
     _exact(
         id="landscape-ray",
-        statement="Along weights before BN the loss has no curvature: <w, Hw> is zero.",
+        statement="Along weights before BN the loss has no curvature: ⟨w, Hw⟩ is zero.",
         prediction="The cosine of w and Hw is zero to rounding.",
         statistic=partial(worst, metric="ray"),
     ),
@@ -47,7 +47,7 @@ CLAIMS = (
         id="landscape-l1-constant",
         kind="theory", sources=("hoffer2018",), expected=math.sqrt(math.pi / 2), tolerance=0.001,
         statement="For Gaussian values standard deviation over mean absolute deviation is 1.2533.",
-        prediction="Over a million values it is the root of pi/2 within 0.001.",
+        prediction="Over a million values it is the root of π/2 within 0.001.",
         statistic=partial(worst, metric="ratio"),
     ),
 )  # fmt: skip
