@@ -201,6 +201,14 @@ class TestInteractive:
         assert calls == [True]
 
 
+def contrast(*colors: Any) -> float:
+    """Contrast of two colours as WCAG defines it, from 1 to 21."""
+    rgb = np.array([mpl.colors.to_rgb(color) for color in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return float(light / dark)
+
+
 class TestPalette:
     def test_each_normaliser_has_colour_line_and_name(self) -> None:
         assert plots.COLORS.keys() == plots.LINES.keys() == plots.NAMES.keys()
@@ -211,10 +219,7 @@ class TestPalette:
     @pytest.mark.parametrize("name", plots.COLORS)
     def test_contrast_on_white(self, name: str) -> None:
         """WCAG asks for 3:1 from the parts of a graphic."""
-        rgb = np.array(mpl.colors.to_rgb(plots.COLORS[name]))
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-        assert 1.05 / (luminance + 0.05) >= 3
+        assert contrast(plots.COLORS[name], "white") >= 3
 
     def test_unknown_name_is_told(self) -> None:
         with pytest.raises(KeyError, match="no colour for 'xx'"):
@@ -315,6 +320,9 @@ def test_heat_writes_every_share_in_an_ink_that_can_be_read() -> None:
     cells = pd.DataFrame([[0.0, 0.5], [0.994, 1.0]], index=["a", "b"])
     plots.heat(ax, cells)
     assert [text.get_text() for text in ax.texts] == ["0", "50", "99", "100"]
-    assert [text.get_color() for text in ax.texts][::3] == ["white", plots.INK]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    plots.heat(ax, pd.DataFrame([np.linspace(0, 1, 101)]), cmap="cividis")
+    fill = ax.images[-1].get_cmap()
+    for share, text in zip(np.linspace(0, 1, 101), ax.texts[4:], strict=True):
+        assert contrast(fill(share), text.get_color()) >= 3.5
     plt.close(figure)
