@@ -98,6 +98,23 @@ def glue_claim(claim: str, spec: str = ".3g") -> dict[str, str]:
     return words
 
 
+def glue_interval(key: str, estimate: float, low: float, high: float, spec: str = ".2f") -> None:
+    """Name an estimate and its interval: ``KEY``, ``KEY.low`` and ``KEY.high``.
+
+    Parameters
+    ----------
+    key
+        Unique on the page.
+    estimate, low, high
+        The numbers.
+    spec
+        Format of all three; its plus sign, where it has one, is the estimate's only.
+    """
+    glue(key, number(estimate, spec))
+    for end, bound in (("low", low), ("high", high)):
+        glue(f"{key}.{end}", number(bound, spec.removeprefix("+")))
+
+
 def number(value: object, spec: str = ".3g") -> str:
     """Format a number for prose; what is missing becomes an en dash, infinity its sign."""
     if value is None or (isinstance(value, float) and math.isnan(value)) or str(value) == "<NA>":

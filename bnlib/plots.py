@@ -214,7 +214,7 @@ def band(
         table = part.pivot_table(index=unit, columns=x, values=y, dropna=False)
         if table.empty:
             continue
-        curve = mean_band(part, x, y, level)
+        curve = mean_band(table.melt(value_name=y), x, y, level)
         look = _line_look(arm, index, looks)
         if len(table) <= few:
             ax.plot(
@@ -327,7 +327,7 @@ def heat(ax: Axes, cells: pd.DataFrame, *, cmap: str = "cividis", fontsize: floa
     colors = ax.imshow(100 * cells, aspect="auto", cmap=cmap, vmin=0, vmax=100).get_cmap()
     for i, row in enumerate(cells.to_numpy()):
         for k, value in enumerate(row):
-            # Chosen for the lowest contrast over all colours, also in the book's dark mode.
+            # 1.55: the least contrast over all colours is highest, in the book's dark mode too.
             ink = "white" if sum(colors(value)[:3]) < 1.55 else "black"
             look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": fontsize}
             ax.text(k, i, f"{100 * value:.0f}", color=ink, **look)

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import bnlib
 from bnlib import page, plots
+from bnlib.stats import mean_band
 
 Shown = list[tuple[dict[str, Any], dict[str, Any]]]
 ALT = "A line that rises from zero to one."
@@ -104,6 +105,12 @@ class TestGlue:
         assert [meta["scrapbook"]["name"] for _, meta in shown] == [f"c.{key}" for key in words]
         with pytest.raises(KeyError, match="no claim 'd'"):
             page.glue_claim("d")
+
+    @pytest.mark.usefixtures("book")
+    def test_only_the_estimate_of_an_interval_has_a_plus(self, shown: Shown) -> None:
+        page.glue_interval("gain", 1.234, -0.5, math.inf, "+.1f")
+        texts = {meta["scrapbook"]["name"]: next(iter(data.values())) for data, meta in shown}
+        assert texts == {"gain": "'+1.2'", "gain.low": "'−0.5'", "gain.high": "'∞'"}
 
     def test_outside_ipython_nothing_happens(self) -> None:
         page.glue("speed", 3.2)
@@ -239,6 +246,17 @@ class TestBand:
                 assert np.isclose(drawn, point).all(axis=1).any()
         np.testing.assert_allclose(ax.get_lines()[-1].get_ydata(), x.mean(0))
 
+    def test_missing_seeds_are_left_out(self) -> None:
+        values = [1.0, 3.0, np.nan, 2.0, np.nan, np.nan]
+        df = pd.DataFrame({"step": [0, 0, 1, 1, 2, 2], "seed": [0, 1] * 3, "acc": values})
+        band = mean_band(df, "step", "acc")
+        np.testing.assert_allclose(band["mean"], [2, 2, np.nan])
+        assert np.isfinite(band["low"][0])
+        assert np.isnan(band["low"][1:]).all()
+        _, ax = plt.subplots()
+        plots.band(ax, df, "step", "acc")
+        np.testing.assert_allclose(ax.get_lines()[-1].get_ydata(), [2, 2, np.nan])
+
     @pytest.mark.parametrize(("seeds", "lines"), [(3, 2 * (3 + 1)), (20, 2)])
     def test_draws_few_seeds_one_by_one(self, seeds: int, lines: int) -> None:
         rows = [(n, s, t, s + t) for n in ("bn", "none") for s in range(seeds) for t in range(4)]
@@ -320,6 +338,7 @@ def test_heat_writes_every_share_in_an_ink_that_can_be_read() -> None:
     cells = pd.DataFrame([[0.0, 0.5], [0.994, 1.0]], index=["a", "b"])
     plots.heat(ax, cells)
     assert [text.get_text() for text in ax.texts] == ["0", "50", "99", "100"]
+    assert [text.get_color() for text in ax.texts][::3] == ["white", "black"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     plots.heat(ax, pd.DataFrame([np.linspace(0, 1, 101)]), cmap="cividis")
     fill = ax.images[-1].get_cmap()

@@ -151,9 +151,7 @@ def noisy_accuracy(x: Tensor, y: Tensor, parts: int = 4) -> Probe:
     """
     pairs = list(zip(x.chunk(parts), y.chunk(parts), strict=True))
 
-    def accuracy(model: nn.Module, *training: list[Any]) -> float:
-        for layer in (layer for layers in training for layer in layers):
-            layer.train()
+    def accuracy(model: nn.Module) -> float:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             right = sum(int((model(part).argmax(1) == classes).sum()) for part, classes in pairs)
         return right / len(x)
@@ -162,9 +160,12 @@ def noisy_accuracy(x: Tensor, y: Tensor, parts: int = 4) -> Probe:
         found = {}
         for name in ("noisy", "noisy batch", "clean batch"):
             copied = copy.deepcopy(model).eval()
-            norms = [layer for layer in copied.modules() if isinstance(layer, _BatchNorm)]
-            noise, batch = "noisy" in name, "batch" in name
-            found[name] = accuracy(copied, _moving(copied) * noise, norms * batch)
+            training = _moving(copied) if "noisy" in name else []
+            if "batch" in name:
+                training += [m for m in copied.modules() if isinstance(m, _BatchNorm)]
+            for layer in training:
+                layer.train()
+            found[name] = accuracy(copied)
         return found
 
     return probe
