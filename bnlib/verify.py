@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bnlib.codehash import code_hash
 from bnlib.experiments import Experiment
-from bnlib.provenance import code_hash, cpu_model
+from bnlib.provenance import cpu_model
 from bnlib.results import has_results, load_results, provenance, save_provenance
 from bnlib.runner import tuned_rates
 from bnlib.sweep import execute

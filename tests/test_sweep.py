@@ -17,7 +17,8 @@ import pytest
 from conftest import require
 from protocols import Run, counting, measure
 
-from bnlib.provenance import code_hash, run_key
+from bnlib.codehash import code_hash
+from bnlib.provenance import run_key
 from bnlib.sweep import SweepError, connect, execute, sweep
 
 RUNS = [Run("toy", seed) for seed in range(6)]
