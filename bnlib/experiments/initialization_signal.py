@@ -139,4 +139,5 @@ PROTOCOL = Experiment(
     title="What the scale of the initial weights does to the signal, with BN, skips or neither",
     chapter="initialization",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=1,
+    rounding={"signal": 1e-9},
 )  # fmt: skip
