@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from protocols import Run, measure
+from protocols import Run, flip_a_bit, measure
 
 from bnlib import claims, codehash, experiments, provenance, results, runner, verdicts, verify
 from bnlib.claims import Claim
@@ -74,10 +74,7 @@ def test_damaged_results_are_named(store: Path, keep: float) -> None:
 
 
 def test_flipped_bit_in_a_page_is_noticed(store: Path) -> None:
-    path = store / "toy.parquet"
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 3] ^= 1
-    path.write_bytes(raw)
+    flip_a_bit(store / "toy.parquet")
     with pytest.raises(ResultsError, match="is damaged"):
         results.load_results("toy", store)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import require
-from protocols import Run, counting, measure
+from protocols import Run, counting, flip_a_bit, measure
 
 from bnlib.codehash import code_hash
 from bnlib.provenance import run_key
@@ -71,8 +71,7 @@ def test_damaged_file_is_named_and_computed_again(
         if damage == "truncate":
             path.write_bytes(raw[: len(raw) // 2])
         elif damage == "flip":
-            raw[len(raw) // 3] ^= 0xFF  # among the pages: only their checksums can tell
-            path.write_bytes(raw)
+            flip_a_bit(path)
         elif damage == "empty":
             path.write_bytes(b"")
         else:
