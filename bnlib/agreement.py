@@ -77,7 +77,7 @@ def compare(
     setting = [name for name in factors if name != "seed"]
     stored = table.merge(runs, on=factors)
     late, stored_late, again_late = (
-        rows[rows["step"] >= experiment.drifts_from] for rows in (table, stored, again)
+        rows[_drifts(experiment, rows)] for rows in (table, stored, again)
     )
     places = [*_places(table, factors, setting), "metric"]
 
@@ -103,6 +103,11 @@ def compare(
 def _with_steps(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table in which what has no step has step 0."""
     return table if "step" in table else table.assign(step=0)
+
+
+def _drifts(experiment: Experiment, rows: pd.DataFrame) -> pd.Series:
+    """Say which rows can be repeated only loosely."""
+    return (rows["step"] >= experiment.drifts_from) | rows["metric"].isin(experiment.drifting)
 
 
 def _places(table: pd.DataFrame, factors: list[str], setting: list[str]) -> list[str]:

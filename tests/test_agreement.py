@@ -112,6 +112,16 @@ def test_a_rounding_error_is_only_bounded() -> None:
     assert not found(broken, rows, rounding={"loss": 1e-9}, drifts_from=math.inf).problems.empty
 
 
+def test_a_drifting_metric_is_compared_loosely_from_the_start() -> None:
+    rows = table()
+    early = rows["step"] == 0
+    again = changed(rows, early, rows["value"] + 0.2)  # the seeds span .5
+    assert not found(again).problems.empty
+    agreement = found(again, drifting=("loss",))
+    assert agreement.problems.empty
+    assert (agreement.tight, agreement.loose) == (0, len(rows))
+
+
 def test_rows_that_only_one_side_has() -> None:
     rows = table()
     one = (rows["arm"] == "bn") & (rows["lr"] == 1.0) & (rows["seed"] == 0)
@@ -165,7 +175,8 @@ def test_stored_runs_fed_back_agree_and_planted_damage_is_found(
         return
     # In each run the largest of the tightly compared values is moved by 1%.
     steps = stored["step"] if "step" in stored else pd.Series(0, stored.index)
-    early = stored[(steps < experiment.drifts_from) & ~stored["metric"].isin(experiment.rounding)]
+    loose = stored["metric"].isin([*experiment.rounding, *experiment.drifting])
+    early = stored[(steps < experiment.drifts_from) & ~loose]
     if early.empty:
         return
     largest = early["value"].abs().groupby([early[k] for k in keys], dropna=False).idxmax()

@@ -43,6 +43,9 @@ class Experiment:
     drifts_from : float
         First step whose values another processor repeats only loosely, because training has
         amplified rounding errors by then; 0 if nothing is repeated tightly, infinite if all is.
+    drifting : tuple of str
+        Metrics that even before it are repeated only loosely: they look beyond the kinks of the
+        loss, or come from an iteration that need not have converged.
     rounding : mapping
         Metrics that are rounding errors, or that end in them: by how much each may be off.
     timed : bool
@@ -61,6 +64,7 @@ class Experiment:
     tuning: Callable[[], list[Any]] | None = None
     choose: Callable[[pd.DataFrame], Tuned] | None = None
     drifts_from: float = 1
+    drifting: tuple[str, ...] = ()
     rounding: Mapping[str, float] = field(default_factory=dict, hash=False)
     timed: bool = False
     claims: tuple[Claim, ...] = ()

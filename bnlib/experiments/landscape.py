@@ -83,10 +83,12 @@ def measure(run: Run) -> pd.DataFrame:
         )  # fmt: skip
 
 
+KINKS = ("range", "change", "smoothness", "eigenvalue")  # of ReLU, between here and a step ahead
 PROTOCOL = Experiment(
     name="landscape",
     title="Smoothness of the loss along training, with and without BN, raw and scale-free",
     chapter="landscape",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=8,
     tuning=tuning, choose=choose,
+    drifting=(*KINKS, *(f"relative {name}" for name in KINKS)),
 )  # fmt: skip

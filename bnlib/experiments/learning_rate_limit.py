@@ -72,4 +72,5 @@ PROTOCOL = Experiment(
     title="Largest learning rates with BN against curvature, and with the head's rate held",
     chapter="learning-rate",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=3,
+    drifting=("curvature", "head curvature"),
 )  # fmt: skip
