@@ -12,10 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bnlib.files import atomic_write
-from bnlib.sweep import write_table
+from bnlib.sweep import read_table, write_table
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -78,8 +77,7 @@ def load_results(
     if not path.exists():
         raise ResultsError(f"there is no result {path.name}; run: bnlib run {name}")
     try:
-        # threads would gain nothing on tables of this size
-        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+        table = read_table(path)
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None):  # the system's, not the file's
             raise ResultsError(f"{path} cannot be read: {error}") from error

@@ -102,7 +102,7 @@ def sweep(
     if waiting:
         with nullcontext(executor) if executor else process_pool(jobs) as pool:
             _measure_all(measure, waiting, pool, len(files), tell, lent=executor is not None)
-    parts = [pq.read_table(path) for path in files]
+    parts = [read_table(path) for path in files]
     seconds = sum(float(p.schema.metadata[b"core_seconds"]) for p in parts)
     return Sweep(pd.concat([p.to_pandas() for p in parts], ignore_index=True), seconds)
 
@@ -150,6 +150,19 @@ def write_table(path: Path, table: pd.DataFrame, metadata: dict[str, str]) -> No
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **_bytes(metadata)})
     with atomic_write(path) as file:
         pq.write_table(arrow, file, write_page_checksum=True, compression="zstd")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read Parquet, its checksums compared; an error of the system has an ``errno``, damage none.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        If the file cannot be read or is damaged.
+    """
+    with path.open("rb") as file:  # by pyarrow a folder would be damage
+        # threads would gain nothing on tables of this size
+        return pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
 
 
 def _measure_all(
@@ -209,7 +222,7 @@ def _intact(path: Path, run: Any, report: Report) -> bool:
     if not path.exists():
         return False
     try:
-        found = pq.ParquetFile(path, page_checksum_verification=True).read()
+        found = read_table(path)
         if found.schema.metadata[b"run"].decode() == _text(run):
             return True
         problem = "it holds another run"

@@ -19,7 +19,6 @@ STAND_INS = {"∞": "inf", "√": "sqrt", "×": "x", "·": "*", "−": "-", "–
 
 def prepare() -> None:
     """Let the standard streams write a stand-in for each character that their encoding lacks."""
-    codecs.register_error("bnlib.stand-in", stand_in)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # there may be none, or a program's own
             stream.reconfigure(errors="bnlib.stand-in")
@@ -49,6 +48,9 @@ def _ascii(character: str) -> str:
     if name.startswith("GREEK") and " LETTER " in name:  # γ is "GREEK SMALL LETTER GAMMA"
         return name.split(" LETTER ")[1].split()[0].lower()
     return character.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error("bnlib.stand-in", stand_in)
 
 
 class Messages:
