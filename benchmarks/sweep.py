@@ -25,6 +25,8 @@ import sys
 import tempfile
 import time
 
+from joblib import cpu_count
+
 from bnlib.experiments.convergence import Run, measure
 from bnlib.sweep import THREAD_VARIABLES, execute, sweep
 
@@ -87,7 +89,7 @@ def main() -> None:
     if arguments.way:
         print(json.dumps(work(arguments.way, arguments.runs)))
         return
-    print(f"{arguments.runs} runs, {arguments.rounds} rounds, {os.cpu_count()} cores, "
+    print(f"{arguments.runs} runs, {arguments.rounds} rounds, {cpu_count()} cores, "
           f"load {os.getloadavg()[0]:.1f} at the start")  # fmt: skip
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(arguments.rounds):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
-from bnlib import experiments, runner
+from bnlib import experiments, runner, signals
 from bnlib import verify as verification
 from bnlib.data import DataError, ImageData, cifar10, digits, fashion_mnist
-from bnlib.results import ResultsError
+from bnlib.results import ResultsError, existing_folder
 from bnlib.sweep import SweepError, SweepInterrupted, connect, process_pool
+from bnlib.terminal import console, flush, legible, prepare, say
 from bnlib.verdicts import COLUMNS, ledger
 
 app = typer.Typer(
@@ -30,10 +31,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch the data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-out, err = Console(), Console(stderr=True)
+out, err = console(), console(stderr=True)
 
 Results = Annotated[Path | None, typer.Option(help="Folder of results instead of the book's own.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; one per processor by default.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, tcp://…")]
 DATA_SETS: dict[str, Callable[[], ImageData]] = {
     "digits": digits,
@@ -49,13 +50,13 @@ class UsageError(ValueError):
 @app.command("list")
 def list_experiments(seeds: Annotated[str | None, typer.Option(help="First:end.")] = None) -> None:
     """List the experiments, their runs and what they cost."""
-    table = Table("experiment", "what it asks", "runs", "core-minutes")
+    table = _table("experiment", "what it asks", "runs", "core-minutes")
     total = 0.0
     for experiment in experiments.load_all():
         cost = runner.cost(experiment, parse_seeds(seeds))
         total += cost.core_seconds
         minutes = f"{cost.core_seconds / 60:.1f}"
-        table.add_row(experiment.name, experiment.title, str(cost.runs), minutes)
+        _add(table, experiment.name, experiment.title, str(cost.runs), minutes)
     out.print(table)
     out.print(f"all together: {total / 60:.1f} core-minutes")
 
@@ -74,9 +75,8 @@ def run(
     other = parse_seeds(seeds)
     for experiment in chosen:
         cost = runner.cost(experiment, other)
-        err.print(
-            f"{experiment.name}: {cost.runs} runs, about {cost.core_seconds / 60:.1f} core-minutes"
-        )
+        minutes = f"{cost.core_seconds / 60:.1f}"
+        say(err, f"{experiment.name}: {cost.runs} runs, about {minutes} core-minutes")
         with _progress() as tell:
             path = runner.run_experiment(
                 experiment,
@@ -85,9 +85,9 @@ def run(
                 executor=executor,
                 jobs=jobs,
                 progress=tell,
-                report=err.print,
+                report=lambda text: say(err, text),
             )
-        out.print(f"{path} written")
+        say(out, f"{path} written")
 
 
 @app.command()
@@ -103,9 +103,15 @@ def verify(
 ) -> None:
     """Repeat a random sample of the stored runs and compare; exit 1 where they differ."""
     chosen = [experiments.load(name)] if name else experiments.load_all()
+    folder = existing_folder(results)
     with process_pool(jobs) as pool:
         checks = verification.verify(
             chosen, sample=sample, seed=seed, executor=pool, results=results, on_check=_tell_check
+        )
+    if not checks:
+        which = f"of {name} " if name else ""
+        raise ResultsError(
+            f"there is nothing to verify: {folder} holds no results {which}but timings, if any"
         )
     failed = {check.experiment for check in checks if not check.agrees}
     sampled = {check.experiment for check in checks}
@@ -113,19 +119,21 @@ def verify(
     for experiment in stale:
         if restamp and experiment.name in sampled:
             verification.restamp(experiment, results)
-            out.print(f"{experiment.name}: the sample agrees, the code's new hash is recorded")
+            say(out, f"{experiment.name}: the sample agrees, the code's new hash is recorded")
     unstamped = [e.name for e in verification.outdated(chosen, results)]
     if unstamped and not failed:
-        err.print(
+        say(
+            err,
             f"the code behind {', '.join(unstamped)} changed since the results were made; "
-            "if it should not matter, run: bnlib verify NAME --restamp; else: bnlib run NAME"
+            "if it should not matter, run: bnlib verify NAME --restamp; else: bnlib run NAME",
         )
     for name_ in sorted(failed):
-        err.print(f"{name_}: stored results are not what the code gives; run: bnlib run {name_}")
+        say(err, f"{name_}: stored results are not what the code gives; run: bnlib run {name_}")
     exact, tight, loose = (sum(getattr(c, k) for c in checks) for k in ("exact", "tight", "loose"))
-    out.print(
+    say(
+        out,
         f"{len(checks)} runs repeated, {sum(not c.agrees for c in checks)} differ; compared: "
-        f"{exact:,} values to the bit, {tight:,} tightly, {loose:,} loosely"
+        f"{exact:,} values to the bit, {tight:,} tightly, {loose:,} loosely",
     )
     if failed or unstamped:
         raise typer.Exit(1)
@@ -139,16 +147,15 @@ def claims(
     """Print every claim with its verdict, computed from the results."""
     rows = ledger(results)
     if as_json:
-        # Not through rich, which would wrap lines.
-        sys.stdout.write(json.dumps(_records(rows[list(COLUMNS)]), indent=2) + "\n")
+        # Not through rich, which would wrap lines; in ASCII, which every encoding has.
+        print(json.dumps(_records(rows[list(COLUMNS)]), indent=2))
         return
-    table = Table("claim", "estimate", "95% interval", "p (Holm)", "n", "verdict")
-    table.columns[0].overflow = "fold"  # a claim's id is what one copies
+    table = _table("claim", "estimate", "95% interval", "p (Holm)", "n", "verdict")
     for row in rows.to_dict("records"):
         interval = f"{_number(row['ci_low'])} to {_number(row['ci_high'])}" if row["n"] else ""
         p = "" if math.isnan(row["p"]) else f"{row['p']:.2g}"
         estimate = f"{_number(row['estimate'])} {row['unit']}" if row["n"] else ""
-        table.add_row(row["id"], estimate, interval, p, str(row["n"]), row["verdict"])
+        _add(table, row["id"], estimate, interval, p, str(row["n"]), row["verdict"])
     out.print(table)
 
 
@@ -158,7 +165,7 @@ def fetch(name: Annotated[str, typer.Argument(help="fashion-mnist, cifar10 or di
     if name not in DATA_SETS:
         raise UsageError(f"there is no data set {name!r}; there are: {', '.join(DATA_SETS)}")
     found = DATA_SETS[name]()
-    out.print(f"{name}: {len(found.x_train)} training and {len(found.x_test)} test images, checked")
+    say(out, f"{name}: {len(found.x_train)} training and {len(found.x_test)} test images, checked")
 
 
 def parse_seeds(text: str | None) -> range | None:
@@ -171,22 +178,53 @@ def parse_seeds(text: str | None) -> range | None:
     """
     if text is None:
         return None
-    first, _, end = text.partition(":")
-    if not (first.isdigit() and end.isdigit() and int(first) < int(end)):
+    pair = re.fullmatch(r"\s*([0-9]+)\s*:\s*([0-9]+)\s*", text)
+    if pair is None or not int(pair[1]) < int(pair[2]):
         raise UsageError(f"--seeds takes first:end such as 1000:1010, got {text!r}")
-    return range(int(first), int(end))
+    return range(int(pair[1]), int(pair[2]))
 
 
 def main() -> None:
     """Run the command; every expected error is one line, and the exit status tells it."""
+    prepare()
+    signals.raise_stopped()
+    status = _status()
+    with suppress(OSError):
+        flush(sys.stderr)
+    try:
+        flush(sys.stdout)
+    except BrokenPipeError:  # who reads has seen enough, as in `bnlib claims | head`
+        status = status or 1
+    except OSError as error:
+        status = _failed(f"the output cannot be written: {error.strerror}")
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command, tell an expected error in one line and return the exit status."""
     try:
         app()
     except SweepInterrupted as error:
-        err.print(str(error), soft_wrap=True)
-        sys.exit(130)
-    except (DataError, ResultsError, SweepError, UsageError, ValueError) as error:
-        err.print(f"bnlib: {error}", soft_wrap=True, markup=False)
-        sys.exit(1)
+        return _ended(str(error), error.__cause__)
+    except signals.Stopped as error:
+        return _ended("stopped", error)
+    except SystemExit as done:  # the usual end
+        return int(done.code or 0)
+    except MemoryError:
+        return _failed("there is too little memory")
+    except (DataError, ResultsError, SweepError, UsageError, ValueError, OSError) as error:
+        return _failed(str(error))
+    return 0
+
+
+def _ended(message: str, cause: BaseException | None) -> int:
+    say(err, message)
+    return int(cause.code or 0) if isinstance(cause, SystemExit) else 130
+
+
+def _failed(message: str) -> int:
+    say(err, "bnlib: " + " ".join(message.split()))
+    return 1
 
 
 @contextmanager
@@ -201,16 +239,23 @@ def _progress() -> Iterator[runner.Progress]:
                 tasks[part] = bar.add_task(part, total=total)
             bar.update(tasks[part], completed=done)
             if not err.is_terminal and done * 10 // total != (done - 1) * 10 // total:
-                err.print(f"{part}: {done} of {total}")
+                say(err, f"{part}: {done} of {total}")
 
         yield tell
 
 
 def _tell_check(check: verification.Check) -> None:
     mark = "ok  " if check.agrees else "FAIL"
-    out.print(
-        f"{mark} {check.experiment} {check.run}: {check.detail}", soft_wrap=True, markup=False
-    )
+    say(out, f"{mark} {check.experiment} {check.run}: {check.detail}")
+
+
+def _table(*names: str) -> Table:
+    """Return a table that breaks what is too long: cut off, 2.95e-14 would be another number."""
+    return Table(*(Column(name, overflow="fold") for name in names))
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(legible(cell, out) for cell in cells))
 
 
 def _number(value: float) -> str:

@@ -31,3 +31,16 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder where there is none, and see that files can be written into it.
+
+    Raises
+    ------
+    OSError
+        If it is no folder, or none that this user can write into.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-"):
+        pass  # permissions alone do not tell: a file system may be read-only or full

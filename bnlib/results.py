@@ -12,10 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bnlib.files import atomic_write
-from bnlib.sweep import write_table
+from bnlib.sweep import read_table, write_table
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -32,6 +31,22 @@ def results_folder(folder: Path | str | None = None) -> Path:
     if (CHECKOUT / "pyproject.toml").exists() and in_checkout.is_dir():
         return in_checkout
     return Path(__file__).parent / "_results"
+
+
+def existing_folder(folder: Path | str | None = None) -> Path:
+    """Return the folder of the results, which must be there: a mistyped one holds nothing.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such folder.
+    """
+    found = results_folder(folder)
+    if not found.is_dir():
+        raise ResultsError(
+            f"there is no folder of results {found}; to make one: bnlib run NAME --results {found}"
+        )
+    return found
 
 
 def load_results(
@@ -56,15 +71,16 @@ def load_results(
     Raises
     ------
     ResultsError
-        If there is no such result or its file is damaged.
+        If there is no such result, or its file is damaged or cannot be read.
     """
     path = _table_path(name, results_folder(results), part)
     if not path.exists():
         raise ResultsError(f"there is no result {path.name}; run: bnlib run {name}")
     try:
-        # threads would gain nothing on tables of this size
-        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+        table = read_table(path)
     except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None):  # the system's, not the file's
+            raise ResultsError(f"{path} cannot be read: {error}") from error
         raise ResultsError(f"{path} is damaged ({error}); run: bnlib run {name}") from error
     frame: pd.DataFrame = table.to_pandas()
     return frame
@@ -101,12 +117,26 @@ def provenance(name: str, results: Path | str | None = None) -> dict[str, Any]:
     """
     path = results_folder(results) / f"{name}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ResultsError(f"there is no result {path.name}; run: bnlib run {name}") from error
     except ValueError as error:
         raise ResultsError(f"{path} is damaged ({error}); run: bnlib run {name}") from error
-    return found
+    if not isinstance(found, dict):
+        raise ResultsError(f"{path} is damaged (it holds no object); run: bnlib run {name}")
+    return _Facts(found, path, name)
+
+
+class _Facts(dict[str, Any]):
+    """What a result's provenance says; a fact that it lacks is an error that names the file."""
+
+    def __init__(self, facts: dict[str, Any], path: Path, name: str) -> None:
+        super().__init__(facts)
+        self._place = path, name
+
+    def __missing__(self, key: str) -> Any:
+        path, name = self._place
+        raise ResultsError(f"{path} is damaged (it lacks {key}); run: bnlib run {name}")
 
 
 def save_provenance(name: str, content: dict[str, Any], results: Path | str | None = None) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from bnlib.claims import claims_hash
 from bnlib.codehash import code_hash
 from bnlib.experiments import Experiment, Tuned
+from bnlib.files import make_writable
 from bnlib.provenance import grid_hash, stamp
 from bnlib.results import (
     ResultsError,
@@ -65,9 +66,21 @@ def run_experiment(
         Called as ``progress(part, finished, total)``.
     report : callable
         Told about damaged files.
+
+    Raises
+    ------
+    ResultsError
+        If the folder cannot be written: that is tried before the first run.
     """
     chosen = list(experiment.seeds if seeds is None else seeds)
     folder = results_folder(results)
+    try:
+        make_writable(folder)
+    except OSError as error:
+        raise ResultsError(
+            f"results cannot be written into {folder} ({error.strerror}); "
+            "name another folder with --results"
+        ) from error
     parts = folder / ".parts" / experiment.name
     tell = progress or _silent
     options: dict[str, Any] = {"executor": executor, "jobs": jobs, "report": report}

@@ -11,10 +11,10 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -24,14 +24,18 @@ from unittest import mock
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from joblib import cpu_count
 
+from bnlib import signals
 from bnlib.codehash import code_hash
-from bnlib.files import atomic_write
+from bnlib.files import atomic_write, make_writable
 from bnlib.provenance import run_key
 
 Measure = Callable[[Any], pd.DataFrame]
 Report = Callable[[str], None]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+DEAD_WORKER = "a worker process died (out of memory? fewer --jobs need less)"
+MOST_ON_WINDOWS = 61  # processes that one pool can wait for there
 
 
 class SweepError(RuntimeError):
@@ -73,7 +77,7 @@ def sweep(
     executor : Executor, optional
         Any executor of `concurrent.futures`; by default a pool of single-threaded processes.
     jobs : int, optional
-        Number of processes of the default pool; one per core unless given.
+        Number of processes of the default pool; unless given, as many as processors may be used.
     on_done : callable, optional
         Called as ``on_done(finished, total)`` after every run, and once at the start.
     report : callable
@@ -82,12 +86,15 @@ def sweep(
     Raises
     ------
     SweepError
-        If a run fails or a worker dies; what is finished is kept.
+        If a run fails, a worker dies or the folder cannot be written; what is finished is kept.
     SweepInterrupted
-        On Ctrl-C; what is finished is kept.
+        On Ctrl-C or `SystemExit`; what is finished is kept.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        make_writable(folder)
+    except OSError as error:
+        raise SweepError(f"the folder {folder} cannot be written: {error.strerror}") from error
     code = code_hash(measure)
     files = {folder / f"{run_key(run, code)}.parquet": run for run in runs}
     waiting = {path: run for path, run in files.items() if not _intact(path, run, report)}
@@ -95,8 +102,8 @@ def sweep(
     tell(len(files) - len(waiting), len(files))
     if waiting:
         with nullcontext(executor) if executor else process_pool(jobs) as pool:
-            _measure_all(measure, waiting, pool, len(files), tell)
-    parts = [pq.read_table(path) for path in files]
+            _measure_all(measure, waiting, pool, len(files), tell, lent=executor is not None)
+    parts = [read_table(path) for path in files]
     seconds = sum(float(p.schema.metadata[b"core_seconds"]) for p in parts)
     return Sweep(pd.concat([p.to_pandas() for p in parts], ignore_index=True), seconds)
 
@@ -146,12 +153,27 @@ def write_table(path: Path, table: pd.DataFrame, metadata: dict[str, str]) -> No
         pq.write_table(arrow, file, write_page_checksum=True, compression="zstd")
 
 
+def read_table(path: Path) -> pa.Table:
+    """Read Parquet, its checksums compared; an error of the system has an ``errno``, damage none.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        If the file cannot be read or is damaged.
+    """
+    with path.open("rb") as file:  # by pyarrow a folder would be damage
+        # threads would gain nothing on tables of this size
+        return pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+
+
 def _measure_all(
     measure: Measure,
     waiting: dict[Path, Any],
     pool: Executor,
     total: int,
     tell: Callable[[int, int], None],
+    *,
+    lent: bool,
 ) -> None:
     futures: dict[Future[tuple[pd.DataFrame, float]], Path] = {}
     failures: list[str] = []
@@ -163,7 +185,7 @@ def _measure_all(
             path = futures[future]
             try:
                 table, seconds = future.result()
-            except BrokenProcessPool:
+            except (BrokenProcessPool, CancelledError):
                 raise
             except Exception as error:  # another run may still succeed, and be kept
                 failures.append(f"{waiting[path]}: {type(error).__name__}: {error}")
@@ -171,17 +193,13 @@ def _measure_all(
             write_table(path, table, {"run": _text(waiting[path]), "core_seconds": repr(seconds)})
             done += 1
             tell(done, total)
-    except BrokenProcessPool as error:
-        raise SweepError(
-            f"a worker process died (out of memory?) after {done} of {total} runs; "
-            "they are kept: the same command resumes, fewer --jobs need less memory"
-        ) from error
-    except KeyboardInterrupt as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise SweepInterrupted(
-            f"stopped after {done} of {total} runs; they are kept: the same command resumes"
+    except (BrokenProcessPool, CancelledError, KeyboardInterrupt, OSError, SystemExit) as error:
+        for future in futures if lent else ():  # our own pool ends its processes itself
+            future.cancel()
+        asked = isinstance(error, KeyboardInterrupt | SystemExit)
+        raise (SweepInterrupted if asked else SweepError)(
+            f"{_reason(error)} after {done} of {total} runs; "
+            "they are kept: the same command resumes"
         ) from error
     if failures:
         raise SweepError(
@@ -189,38 +207,88 @@ def _measure_all(
         )
 
 
+def _reason(error: BaseException) -> str:
+    """Say why a sweep ends early."""
+    if isinstance(error, BrokenProcessPool):
+        return DEAD_WORKER
+    if isinstance(error, CancelledError):
+        return "the scheduler dropped the runs (is it still there?)"
+    if isinstance(error, OSError):
+        return f"the system gave an error ({error})"
+    return "stopped"
+
+
 def _intact(path: Path, run: Any, report: Report) -> bool:
     """Say whether a run's file is there and whole; name it and remove it where it is damaged."""
     if not path.exists():
         return False
     try:
-        found = pq.ParquetFile(path, page_checksum_verification=True).read()
+        found = read_table(path)
         if found.schema.metadata[b"run"].decode() == _text(run):
             return True
         problem = "it holds another run"
     except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+        if getattr(error, "errno", None):  # the system's: the file may be whole, and is kept
+            raise SweepError(f"{path} cannot be read: {error}") from error
         problem = str(error)
     report(f"damaged result {path} is discarded and computed again: {problem}")
     path.unlink(missing_ok=True)
     return False
 
 
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes hear no signal of the terminal, not even while they start."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with signals.held_back():
+            return super().submit(fn, *args, **kwargs)
+
+
 @contextmanager
 def process_pool(jobs: int | None = None) -> Iterator[Executor]:
-    """Open a pool of single-threaded processes, one per core unless ``jobs`` says otherwise."""
-    workers = jobs or os.cpu_count() or 1
+    """Open a pool of single-threaded processes, as many as processors that this process may use.
+
+    What ends the block early ends the processes too, in the middle of their runs.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        Another number of processes; on Windows at most 61 are used.
+
+    Raises
+    ------
+    ValueError
+        If ``jobs`` is less than 1.
+    SweepError
+        If a process dies by itself.
+    """
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    workers = jobs or cpu_count()  # knows of affinity and of a container's share
+    if sys.platform == "win32":
+        workers = min(workers, MOST_ON_WINDOWS)
     # Started afresh: a forked process would inherit PyTorch's threads in an unknown state.
     context = multiprocessing.get_context("spawn")
-    with (
-        mock.patch.dict(os.environ, dict.fromkeys(THREAD_VARIABLES, "1")),  # processes inherit it
-        ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool,
-    ):
-        yield pool
+    others = set(multiprocessing.active_children())
+    with signals.held_back():  # it starts a process too, which keeps track of semaphores
+        executor = _Pool(workers, context, initializer=_start_worker)
+    environment = dict.fromkeys(THREAD_VARIABLES, "1")  # the processes inherit it
+    with mock.patch.dict(os.environ, environment), executor as pool:
+        try:
+            yield pool
+        except BaseException as error:
+            # Leaving the pool waits for everything that was submitted: hours, for nobody.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise SweepError(DEAD_WORKER) from error
+            raise
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and use one thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave its end to the parent, and use one thread."""
+    signals.leave_to_parent()
     import torch
 
     torch.set_num_threads(1)

@@ -11,7 +11,13 @@ import pandas as pd
 
 from bnlib.claims import Claim, Judgement, claims_hash, holm_by_chapter, judge
 from bnlib.experiments import Experiment, load_all
-from bnlib.results import has_results, load_results, provenance, results_folder
+from bnlib.results import (
+    ResultsError,
+    existing_folder,
+    has_results,
+    load_results,
+    provenance,
+)
 
 COLUMNS = (
     "id", "chapter", "kind", "statement", "sources", "estimate", "ci_low", "ci_high", "p", "n",
@@ -84,7 +90,7 @@ def strata(claim_id: str, results: Path | str | None = None) -> pd.DataFrame:
 
 def judge_all(results: Path | str | None = None) -> list[tuple[Judgement, str, bool]]:
     """Return every claim's judgement with its experiment's name and whether it was edited."""
-    folder = results_folder(results)
+    folder = existing_folder(results)
     found = []
     for experiment in load_all():
         found += [(j, experiment.name, old) for j, old in _judged(experiment, folder)]
@@ -107,7 +113,13 @@ def _judged_at(
         return tuple((judge(claim, None), False) for claim in experiment.claims)
     table = load_results(experiment.name, folder)
     edited = provenance(experiment.name, folder)["claims_hash"] != claims_hash(experiment.claims)
-    return tuple((judge(claim, table), edited) for claim in experiment.claims)
+    try:
+        return tuple((judge(claim, table), edited) for claim in experiment.claims)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{folder / experiment.name}.parquet holds other measurements than this version's "
+            f"claims ask for ({type(error).__name__}: {error}); run: bnlib run {experiment.name}"
+        ) from error
 
 
 def _row(found: Judgement, p: float, experiment: str, edited: bool) -> dict[str, Any]:

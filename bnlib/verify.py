@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from bnlib.agreement import compare
 from bnlib.codehash import code_hash
 from bnlib.experiments import Experiment
 from bnlib.provenance import cpu_model, torch_version
-from bnlib.results import has_results, load_results, provenance, save_provenance
+from bnlib.results import (
+    ResultsError,
+    has_results,
+    load_results,
+    provenance,
+    save_provenance,
+)
 from bnlib.runner import tuned_rates
 from bnlib.sweep import execute
 
@@ -92,7 +99,7 @@ def verify(
     futures = [executor.submit(execute, s.experiment.measure, s.run) for s in chosen]
     checks = []
     for stored, future in zip(chosen, futures, strict=True):
-        check = _compare(stored, future.result()[0], results)
+        check = _checked(stored, future, results)
         checks.append(check)
         if on_check is not None:
             on_check(check)
@@ -121,10 +128,22 @@ def same_machine(content: dict[str, Any]) -> bool:
     return (content["cpu"], content["versions"]["torch"]) == (cpu_model(), torch_version())
 
 
+def _checked(
+    stored: Stored, future: Future[tuple[pd.DataFrame, float]], results: Path | str | None
+) -> Check:
+    try:
+        return _compare(stored, future.result()[0], results)
+    except (BrokenProcessPool, ResultsError):
+        raise
+    except Exception as error:  # whatever a measurement may raise, the others are still compared
+        detail = f"cannot be repeated ({type(error).__name__}: {error})"
+        return Check(stored.experiment.name, stored.run, False, detail)
+
+
 def _compare(stored: Stored, again: pd.DataFrame, results: Path | str | None) -> Check:
     name = stored.experiment.name
     table = load_results(name, results, part=stored.part)
-    run = _factors(stored.run, table)
+    run = _factors(stored, table)
     if same_machine(provenance(name, results)):
         same = _equal(table.merge(run, on=list(run.columns)), again)
         detail = "equal to the bit" if same else "differs on the same processor"
@@ -136,9 +155,15 @@ def _compare(stored: Stored, again: pd.DataFrame, results: Path | str | None) ->
     )
 
 
-def _factors(run: Any, table: pd.DataFrame) -> pd.DataFrame:
+def _factors(stored: Stored, table: pd.DataFrame) -> pd.DataFrame:
     """Return the factors of one run as a row, in the types of the table."""
-    row = pd.DataFrame([dataclasses.asdict(run)])
+    row = pd.DataFrame([dataclasses.asdict(stored.run)])
+    if lost := sorted(set(row.columns) - set(table.columns)):
+        name = stored.experiment.name
+        raise ResultsError(
+            f"the results of {name} lack the factors {', '.join(lost)}, so they are another "
+            f"version's; run: bnlib run {name}"
+        )
     return row.astype({name: table[name].dtype for name in row.columns})
 
 

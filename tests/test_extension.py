@@ -80,7 +80,7 @@ class Built:
         for name, text in {"index": "# Book\n", **pages}.items():
             path = source / f"{name}.md"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(text + (toctree if name == "index" and names else ""))
+            path.write_text(text + (toctree if name == "index" and names else ""), "utf-8")
         warnings = io.StringIO()
         settings = {
             "extensions": ["myst_nb", "sphinx_design", "bookext"],
@@ -99,11 +99,11 @@ class Built:
 
     def page(self, name: str = "index") -> str:
         """HTML of a page."""
-        return (self.folder / f"{name}.html").read_text()
+        return (self.folder / f"{name}.html").read_text("utf-8")
 
     def notebook(self, name: str) -> dict[str, object]:
         """Read a generated notebook."""
-        found = json.loads((self.folder / "notebooks" / f"{name}.ipynb").read_text())
+        found = json.loads((self.folder / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
         assert isinstance(found, dict)
         return found
 

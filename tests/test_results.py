@@ -113,6 +113,21 @@ def test_verify_on_another_processor_has_a_tolerance(store: Path) -> None:
             assert {c.agrees for c in checks} == {agrees}
 
 
+def test_verify_names_a_run_that_fails_and_results_of_another_version(store: Path) -> None:
+    def broken(run: Run) -> pd.DataFrame:
+        raise ArithmeticError(f"seed {run.seed}")
+
+    with ThreadPoolExecutor(1) as executor:
+        options = {"sample": 2, "seed": 0, "executor": executor, "results": store}
+        checks = verify.verify([replace(TOY, measure=broken)], **options)  # type: ignore[arg-type]
+        assert not any(check.agrees for check in checks)
+        assert "cannot be repeated (ArithmeticError: seed" in checks[0].detail
+        table = results.load_results("toy", store)
+        results.save_results("toy", table.drop(columns="kind"), store)
+        with pytest.raises(ResultsError, match=r"lack the factors kind.*bnlib run toy"):
+            verify.verify([TOY], **options)  # type: ignore[arg-type]
+
+
 def test_restamp_records_the_new_hash(store: Path) -> None:
     info = results.provenance("toy", store)
     assert verify.outdated([TOY], store) == []

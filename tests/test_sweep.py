@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,16 +16,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import require
+from conftest import lacks, require
 from protocols import Run, counting, flip_a_bit, measure
 
+import bnlib.sweep
 from bnlib.codehash import code_hash
 from bnlib.provenance import run_key
-from bnlib.sweep import SweepError, connect, execute, sweep
+from bnlib.sweep import SweepError, SweepInterrupted, connect, execute, process_pool, sweep
 
 RUNS = [Run("toy", seed) for seed in range(6)]
 HERE = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+# What other processes import is this checkout too.
+PATHS = os.pathsep.join([str(HERE), str(HERE.parent)])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,98 @@ def test_a_failing_run_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.parquet"))) == 2
 
 
+def test_a_result_that_cannot_be_read_is_not_discarded(tmp_path: Path) -> None:
+    path = tmp_path / f"{run_key(RUNS[0], code_hash(measure))}.parquet"
+    path.mkdir()  # stands for any error of the system: the file itself may be whole
+    with ThreadPoolExecutor(1) as executor, pytest.raises(SweepError, match="cannot be read"):
+        sweep(measure, RUNS, tmp_path, executor=executor)
+    assert path.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_first_run(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(SweepError, match=r"file cannot be written: (File exists|Not a directory)"):
+        sweep(measure, RUNS, blocked, on_done=lambda *_: pytest.fail("it began"))
+
+
+def test_a_disk_that_fills_loses_nothing(alone: pd.DataFrame, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(finished: int, total: int) -> None:
+        if finished == 2:  # from now on no file takes more than a hundred bytes
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+
+    with ThreadPoolExecutor(1) as executor:
+        try:
+            with pytest.raises(SweepError, match=r"File too large.*after 2 of 6 runs.*are kept"):
+                sweep(measure, RUNS, tmp_path, executor=executor, on_done=fill)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert len(list(tmp_path.iterdir())) == 2
+        same(sweep(measure, RUNS, tmp_path, executor=executor).table, alone)
+
+
+def test_an_interrupted_sweep_leaves_a_lent_executor_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    monkeypatch.setenv("BNLIB_TEST_MARKS", str(marks))
+    runs = [Run("toy", seed, seconds=0.1) for seed in range(30)]
+
+    def interrupt(finished: int, total: int) -> None:
+        if finished == 2:
+            raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(SweepInterrupted, match="stopped after 2 of 30 runs"):
+            sweep(counting, runs, tmp_path / "out", executor=executor, on_done=interrupt)
+        assert executor.submit(abs, -1).result() == 1
+        assert len(list(marks.iterdir())) < 30, "what waits is not begun"
+
+
+def test_processes_are_as_many_as_may_be_used() -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        lacks("a choice of processors")
+    before = os.sched_getaffinity(0)
+    for allowed in ({min(before)}, before):
+        os.sched_setaffinity(0, allowed)
+        try:
+            with process_pool() as pool:
+                assert 1 <= pool._max_workers <= len(allowed)  # type: ignore[attr-defined]
+        finally:
+            os.sched_setaffinity(0, before)
+    with process_pool(3) as pool:
+        assert pool._max_workers == 3  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="at least 1"), process_pool(0):
+        pass
+
+
+def test_windows_takes_61_processes_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bnlib.sweep, "cpu_count", lambda: 96)
+    monkeypatch.setattr(sys, "platform", "win32")  # Python's own pool then refuses more
+    for jobs in (None, 96):
+        with process_pool(jobs) as pool:
+            assert pool._max_workers == 61  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_an_error_beside_the_pool_does_not_wait_for_its_runs() -> None:
+    start = time.monotonic()
+
+    def fail() -> None:
+        with process_pool(1) as pool:
+            assert pool.submit(abs, -1).result() == 1
+            for _ in range(3):
+                pool.submit(time.sleep, 100)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert time.monotonic() - start < 60
+
+
 @pytest.mark.slow
 def test_a_dying_worker_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"worker process died.*same command resumes"):
@@ -152,6 +249,20 @@ def test_kill_in_mid_sweep_and_resume_gives_the_identical_table(tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    process = start(tmp_path, folder, 1.0)
+    wait_for(folder, 1, process)
+    os.kill(process.pid, signal.SIGKILL)  # it alone
+    try:
+        process.communicate(timeout=30)  # until nobody holds the pipes: the workers did
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
 def test_interrupt_stops_cleanly_and_says_how_to_resume(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
@@ -184,7 +295,10 @@ def test_two_sweeps_at_once_on_one_folder(tmp_path: Path) -> None:
 
 @pytest.fixture
 def dask_cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """Start a real scheduler and two workers of two threads each on the loopback interface."""
+    """Start a real scheduler and two workers of two threads each on the loopback interface.
+
+    The scheduler is the first of the processes.
+    """
     require("distributed")
     info = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
@@ -202,7 +316,7 @@ def dask_cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[by
             "--nthreads", "2", "--no-nanny", "--local-directory", str(tmp_path),
         ]  # fmt: skip
         processes += [subprocess.Popen(worker, **quiet) for _ in range(2)]  # type: ignore[call-overload]
-        yield address, processes[1:]
+        yield address, processes
     finally:
         for process in processes:
             process.kill()
@@ -214,7 +328,7 @@ def dask_cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[by
 def test_dask_with_a_worker_killed_in_mid_run(
     dask_cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
 ) -> None:
-    address, workers = dask_cluster
+    address, (_, *workers) = dask_cluster
     runs = [Run("toy", seed, seconds=0.5) for seed in range(8)]
     executor = connect(address)
     done: list[int] = []
@@ -231,6 +345,27 @@ def test_dask_with_a_worker_killed_in_mid_run(
     assert done[-1] == 8
     expected = pd.concat([execute(measure, run)[0] for run in runs], ignore_index=True)
     same(found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the cluster that is killed
+def test_dask_whose_scheduler_dies_is_one_clear_error(
+    dask_cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
+) -> None:
+    address, (scheduler, *_) = dask_cluster
+    runs = [Run("toy", seed, seconds=0.5) for seed in range(12)]
+    executor = connect(address)
+
+    def kill(finished: int, total: int) -> None:
+        if finished == 2:
+            scheduler.send_signal(signal.SIGKILL)
+
+    try:
+        with pytest.raises(SweepError, match=r"scheduler dropped the runs.*the same command"):
+            sweep(measure, runs, tmp_path / "out", executor=executor, on_done=kill)
+    finally:
+        executor._client.close()  # type: ignore[attr-defined]
+    assert 2 <= len(list((tmp_path / "out").glob("*.parquet"))) < 12
 
 
 @pytest.mark.slow

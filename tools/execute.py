@@ -1,4 +1,4 @@
-"""Execute the chapters in parallel, one thread and one process per core, into the cache.
+"""Execute the chapters in parallel, one thread each and one per processor, into the cache.
 
 The book's build then finds every page executed. Each exercise's stub runs just before its
 solution, in the same kernel, so one execution serves the site, the notebooks and the tests.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from joblib import cpu_count
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from myst_nb.core.read import read_myst_markdown_notebook
@@ -114,7 +115,7 @@ def main(root: Path = ROOT, jobs: int | None = None) -> int:
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     found = chapters(root)
     todo = missing(found, root)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or cpu_count()  # as many as this process may use
     print(f"{len(found)} chapters with code, {len(todo)} to execute, {jobs} at a time", flush=True)
     failed = 0
     with ThreadPoolExecutor(jobs) as pool:
