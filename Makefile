@@ -66,8 +66,8 @@ reproduce: $(VENV)/.book  ## recompute every result from nothing; says first wha
 	$(BIN)/bnlib run all
 	$(BIN)/bnlib claims
 
-lock:  ## write requirements.lock anew: the latest versions that the ranges allow
-	$(PYTHON) tools/lock.py $(if $(TORCH_INDEX),--index $(TORCH_INDEX))
+lock:  ## write requirements.lock after the ranges have changed; LATEST=1 for the latest versions
+	$(PYTHON) tools/lock.py $(if $(LATEST),--upgrade)
 
 clean:  ## remove what was built, and the environment
 	rm -rf _build $(VENV) dist .pytest_cache .ruff_cache .mypy_cache
