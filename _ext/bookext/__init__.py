@@ -17,6 +17,7 @@ from bookext import (
     notebooks,
     provenance,
     quiz,
+    references,
     theme,
     widgets,
 )
@@ -28,7 +29,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parts = (
         fold, joined, cache, claims, exercises, figures,
-        provenance, quiz, theme, notebooks, widgets,
+        provenance, quiz, references, theme, notebooks, widgets,
     )  # fmt: skip
     for part in parts:
         part.setup(app)
