@@ -101,7 +101,7 @@ def provenance(name: str, results: Path | str | None = None) -> dict[str, Any]:
     """
     path = results_folder(results) / f"{name}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ResultsError(f"there is no result {path.name}; run: bnlib run {name}") from error
     except ValueError as error:

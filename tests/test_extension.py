@@ -20,6 +20,7 @@ for module in ("sphinx", "myst_nb", "sphinx_design"):
 
 from bookext import claims, provenance  # noqa: E402 - after the path is set
 from sphinx.application import Sphinx  # noqa: E402
+from sphinx.errors import ExtensionError  # noqa: E402
 from sphinx.util.docutils import docutils_namespace, patch_docutils  # noqa: E402
 
 pytestmark = [
@@ -80,7 +81,7 @@ class Built:
         for name, text in {"index": "# Book\n", **pages}.items():
             path = source / f"{name}.md"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(text + (toctree if name == "index" and names else ""))
+            path.write_text(text + (toctree if name == "index" and names else ""), "utf-8")
         warnings = io.StringIO()
         settings = {
             "extensions": ["myst_nb", "sphinx_design", "bookext"],
@@ -100,11 +101,11 @@ class Built:
 
     def page(self, name: str = "index") -> str:
         """HTML of a page."""
-        return (self.folder / f"{name}.html").read_text()
+        return (self.folder / f"{name}.html").read_text("utf-8")
 
     def notebook(self, name: str) -> dict[str, object]:
         """Read a generated notebook."""
-        found = json.loads((self.folder / "notebooks" / f"{name}.ipynb").read_text())
+        found = json.loads((self.folder / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
         assert isinstance(found, dict)
         return found
 
@@ -158,6 +159,11 @@ class TestFails:
     )
     def test_and_says_why(self, build, text: str, message: str) -> None:  # type: ignore[no-untyped-def]
         assert message in build({"index": text}).warnings
+
+    def test_a_page_that_is_not_executed(self, build) -> None:  # type: ignore[no-untyped-def]
+        text = HEADER + "# T\n\n```{code-cell} ipython3\nprint(1)\n```\n"
+        with pytest.raises(ExtensionError, match="not executed: page; run `make book`"):
+            build({"page": text}, nb_execution_mode="cache")
 
     def test_an_unmarked_solution(self, build) -> None:  # type: ignore[no-untyped-def]
         cell = "```{code-cell} ipython3\n:tags: [solution]\n:exercise: ex\nx = 1\n```"

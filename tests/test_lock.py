@@ -80,7 +80,7 @@ def compile_for(python: str, constraints: Path, *what: str) -> subprocess.Comple
         *("--only-binary", ":all:"),
         *("--no-header", "--no-annotate", "--constraints", str(constraints), *what),
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def say_where() -> None:
 def main() -> int:
     """Build; the exit status."""
     now, machine = state(INPUTS), state(MACHINE)
-    old = STAMP.read_text().splitlines() if STAMP.is_file() else []
+    old = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.is_file() else []
     if old[:1] == [now] and (BUILD / "html" / "index.html").is_file():
         print("Nothing changed since the last build.")
         say_where()
@@ -68,13 +68,15 @@ def main() -> int:
     forget_old_cells()
     import data
     import execute
+    import homes
 
+    homes.settle()
     if data.main() or execute.main(ROOT):
         return 1
     # Sphinx re-reads the pages that changed; what it cannot see changing re-reads them all.
     status = sphinx(everything=old[1:2] != [machine])
     if status == 0:
-        STAMP.write_text(f"{now}\n{machine}\n")
+        STAMP.write_text(f"{now}\n{machine}\n", encoding="utf-8")
         say_where()
     return status
 
