@@ -4,6 +4,7 @@
 #                without CUDA on Linux:
 #                make book TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #   PYTHON       the Python that makes the virtual environment (3.11 to 3.14)
+#   PYTHONS      which of them `make pythons` tries, all by default: make pythons PYTHONS="3.12 3.13"
 #   PORT         where `make serve` listens
 #   CI           `true` turns every skip into a failure
 
@@ -23,7 +24,7 @@ TEST_EXTRAS ?= book,test,distributed$(if $(filter true,$(CI)),$(COMMA)frameworks
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint reproduce lock clean
+.PHONY: help book serve test lint reproduce pythons lock clean
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ reproduce: $(VENV)/.book  ## recompute every result from nothing; says first wha
 	$(BIN)/bnlib list
 	$(BIN)/bnlib run all
 	$(BIN)/bnlib claims
+
+pythons: $(VENV)/.test  ## build and quickly test under every supported Python, in fresh clones
+	$(BIN)/python tools/pythons.py $(PYTHONS)
 
 lock: | $(BIN)/python  ## write requirements.lock after the ranges have changed; LATEST=1 for the latest versions
 	$(BIN)/python tools/lock.py $(if $(LATEST),--upgrade)
