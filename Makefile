@@ -63,7 +63,7 @@ lint: $(VENV)/.test  ## rules, format and types
 	$(BIN)/ruff format --check --config 'extend-exclude = ["*.md"]' .
 	$(BIN)/mypy
 
-reproduce: $(VENV)/.book  ## recompute every result from nothing; says first what it costs
+reproduce: $(VENV)/.book  ## recompute every result from nothing (core-hours); says first what each costs
 	$(BIN)/bnlib list
 	$(BIN)/bnlib run all
 	$(BIN)/bnlib claims
