@@ -15,7 +15,6 @@ Exact and theory claims have an expected value and a tolerance instead, and no p
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bnlib.codehash import digest, statistic_source
 from bnlib.stats import MIN_SEEDS, Estimate, holm, paired_t
 
 Kind = Literal["exact", "theory", "empirical"]
@@ -153,16 +153,14 @@ def claims_hash(claims: tuple[Claim, ...]) -> str:
 
     It is stored with the results, so that a threshold edited afterwards shows.
     """
-    from bnlib.provenance import function_source
-
     rows = [
         [
             c.id, c.kind, c.statement, c.support, c.refute, c.expected, c.tolerance, c.scale,
-            "" if c.statistic is None else function_source(c.statistic),
+            "" if c.statistic is None else statistic_source(c.statistic),
         ]
         for c in claims
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    return digest(json.dumps(rows))
 
 
 def _judge_number(claim: Claim, values: pd.DataFrame) -> Judgement:

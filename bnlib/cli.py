@@ -122,7 +122,11 @@ def verify(
         )
     for name_ in sorted(failed):
         err.print(f"{name_}: stored results are not what the code gives; run: bnlib run {name_}")
-    out.print(f"{len(checks)} runs repeated, {sum(not c.agrees for c in checks)} differ")
+    exact, tight, loose = (sum(getattr(c, k) for c in checks) for k in ("exact", "tight", "loose"))
+    out.print(
+        f"{len(checks)} runs repeated, {sum(not c.agrees for c in checks)} differ; compared: "
+        f"{exact:,} values to the bit, {tight:,} tightly, {loose:,} loosely"
+    )
     if failed or unstamped:
         raise typer.Exit(1)
 

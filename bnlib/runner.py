@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bnlib.claims import claims_hash
+from bnlib.codehash import code_hash
 from bnlib.experiments import Experiment, Tuned
-from bnlib.provenance import code_hash, grid_hash, stamp
+from bnlib.provenance import grid_hash, stamp
 from bnlib.results import (
     ResultsError,
     has_results,

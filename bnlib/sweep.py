@@ -25,8 +25,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bnlib.codehash import code_hash
 from bnlib.files import atomic_write
-from bnlib.provenance import code_hash, run_key
+from bnlib.provenance import run_key
 
 Measure = Callable[[Any], pd.DataFrame]
 Report = Callable[[str], None]

@@ -10,26 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from bnlib.agreement import compare
+from bnlib.codehash import code_hash
 from bnlib.experiments import Experiment
-from bnlib.provenance import code_hash, cpu_model
+from bnlib.provenance import cpu_model, torch_version
 from bnlib.results import has_results, load_results, provenance, save_provenance
 from bnlib.runner import tuned_rates
 from bnlib.sweep import execute
 
-EARLY_STEPS, EARLY_TOLERANCE = 50, 1e-4
-
 
 @dataclass(frozen=True)
 class Check:
-    """One run that was made again: whether it agrees, and in which sense."""
+    """One run that was made again: whether it agrees, in which sense, and by how many values.
+
+    ``exact`` values were compared to the bit, ``tight`` and ``loose`` ones as `agreement` says.
+    """
 
     experiment: str
     run: Any
     agrees: bool
     detail: str
+    exact: int = 0
+    tight: int = 0
+    loose: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,8 @@ def verify(
 ) -> list[Check]:
     """Repeat ``sample`` random runs of the store and compare them with what is stored.
 
-    On the processor that made the results every value must agree to the bit. On another one
-    trainings drift apart: there, what was measured in the first 50 steps must agree within
-    1e-4, and each final value lie within the stored range over seeds.
+    On the processor that made the results, with its version of PyTorch, every value must agree
+    to the bit. Elsewhere trainings drift apart, and values are compared as `agreement` says.
 
     Parameters
     ----------
@@ -112,74 +116,35 @@ def restamp(experiment: Experiment, results: Path | str | None = None) -> None:
     save_provenance(experiment.name, content, results)
 
 
+def same_machine(content: dict[str, Any]) -> bool:
+    """Say whether results of this provenance can be repeated to the bit here."""
+    return (content["cpu"], content["versions"]["torch"]) == (cpu_model(), torch_version())
+
+
 def _compare(stored: Stored, again: pd.DataFrame, results: Path | str | None) -> Check:
     name = stored.experiment.name
     table = load_results(name, results, part=stored.part)
-    before = _select(table, stored.run)
-    if provenance(name, results)["cpu"] == cpu_model():
-        same = _equal(before, again)
+    run = _factors(stored.run, table)
+    if same_machine(provenance(name, results)):
+        same = _equal(table.merge(run, on=list(run.columns)), again)
         detail = "equal to the bit" if same else "differs on the same processor"
-    else:
-        table, before, again = (_stepped(t) for t in (table, before, again))
-        same = _early_agree(before, again) and _final_in_range(table, stored.run, again)
-        detail = "agrees within the tolerance for another processor" if same else "differs"
-    return Check(name, stored.run, same, detail)
+        return Check(name, stored.run, same, detail, exact=len(again))
+    found = compare(stored.experiment, table, run, again)
+    detail = found.in_words() or f"agrees: {found.tight} values tightly, {found.loose} loosely"
+    return Check(
+        name, stored.run, found.problems.empty, detail, tight=found.tight, loose=found.loose
+    )
 
 
-def _select(table: pd.DataFrame, run: Any) -> pd.DataFrame:
-    """Return the rows of one run."""
-    mask = pd.Series(True, index=table.index)
-    for factor, value in dataclasses.asdict(run).items():
-        mask &= table[factor].isna() if value is None else table[factor] == value
-    return table[mask].reset_index(drop=True)
+def _factors(run: Any, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the factors of one run as a row, in the types of the table."""
+    row = pd.DataFrame([dataclasses.asdict(run)])
+    return row.astype({name: table[name].dtype for name in row.columns})
 
 
 def _equal(before: pd.DataFrame, again: pd.DataFrame) -> bool:
+    """Say whether two tables have the same values in every cell, missing ones included."""
     if list(before.columns) != list(again.columns) or len(before) != len(again):
         return False
-    for column in before.columns:
-        a, b = before[column], again[column]
-        if not ((a == b) | (a.isna() & b.isna())).all():
-            return False
-    return True
-
-
-def _stepped(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which what has no step has step 0."""
-    return table if "step" in table else table.assign(step=0)
-
-
-def _early_agree(before: pd.DataFrame, again: pd.DataFrame) -> bool:
-    keys = [c for c in before.columns if c != "value"]
-    early = before[before["step"] <= EARLY_STEPS].merge(again, on=keys, suffixes=("", "_again"))
-    counts = (before["step"] <= EARLY_STEPS).sum(), (again["step"] <= EARLY_STEPS).sum()
-    close = np.isclose(
-        early["value"], early["value_again"], rtol=EARLY_TOLERANCE, atol=EARLY_TOLERANCE,
-        equal_nan=True,
-    )  # fmt: skip
-    return len(early) == counts[0] == counts[1] and bool(close.all())
-
-
-def _final_in_range(table: pd.DataFrame, run: Any, again: pd.DataFrame) -> bool:
-    """Compare the last value of each metric with the stored seeds of the same setting.
-
-    The range is widened by its own width on both sides: another processor is like one more
-    seed, which lies outside of the range of n others with probability 2 / (n + 1).
-    """
-    factors = {k: v for k, v in dataclasses.asdict(run).items() if k != "seed"}
-    same = table
-    for factor, value in factors.items():
-        same = same[same[factor].isna() if value is None else same[factor] == value]
-    # What a run measured at several places (rates, layers) is compared place by place.
-    columns = [c for c in again.columns if c not in ("step", "value")]
-    stored = dict(iter(same.groupby(same[columns].map(str).agg(" ".join, axis=1))))
-    for place, rows in again.groupby(again[columns].map(str).agg(" ".join, axis=1)):
-        if place not in stored:
-            return False
-        last = rows.sort_values("step")["value"].iloc[-1]
-        finals = stored[place]
-        finals = finals.loc[finals.groupby("seed")["step"].idxmax(), "value"]
-        slack = finals.max() - finals.min() + EARLY_TOLERANCE
-        if not finals.min() - slack <= last <= finals.max() + slack:
-            return False
-    return True
+    before, again = before.reset_index(drop=True), again.reset_index(drop=True)
+    return bool(((before == again) | (before.isna() & again.isna())).to_numpy().all())

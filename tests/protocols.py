@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 
 from bnlib.data import ImageData
@@ -45,6 +46,17 @@ def measure(run: Run) -> pd.DataFrame:
             model, images(), steps=30, batch_size=10, lr=0.1, seed=run.seed,
             evaluate_at=range(0, 31, 10), losses_at=range(1, 31),
         )  # fmt: skip
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit of the values in a Parquet file, where only a page's checksum can tell."""
+    with pq.ParquetFile(path) as file:
+        columns = file.metadata.row_group(0)
+    chunk = columns.column(columns.num_columns - 1)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    raw = bytearray(path.read_bytes())
+    raw[start + chunk.total_compressed_size - 1] ^= 1
+    path.write_bytes(raw)
 
 
 def counting(run: Run) -> pd.DataFrame:

@@ -110,11 +110,13 @@ def test_held_parameters_have_one_rate_in_all_copies() -> None:
     found = train_rates(
         net, images(), rates=RATES, steps=10, batch_size=30, seed=3, evaluate_at=at, held=held
     )
-    assert (
-        not found.drop_duplicates(["step", "metric", "value"]).duplicated(["step", "metric"]).any()
-    )
+    # One batched product need not round alike for all of its copies.
+    values = found.groupby(["step", "metric"])["value"]
+    assert len(values) == 2 * len(at)
+    assert (values.max() - values.min()).max() < 1e-12
     some = {name: rate for name, rate in held.items() if name != "0.weight"}
     found = train_rates(
         net, images(), rates=RATES, steps=10, batch_size=30, seed=3, evaluate_at=at, held=some
     )
-    assert found[(found["step"] == 10) & (found["metric"] == "loss")]["value"].nunique() == 3
+    losses = found[(found["step"] == 10) & (found["metric"] == "loss")]["value"]
+    assert losses.sort_values().diff().min() > 1e-3

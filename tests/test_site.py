@@ -222,6 +222,34 @@ def test_page(reader: Reader, page: str) -> None:
     assert {name: fault for name, fault in found.items() if fault} == {}
 
 
+MODES: dict[str, dict[str, Any]] = {
+    "dark": {"theme": "dark"},
+    "dark phone": {"theme": "dark", "size": PHONE},
+    "small phone": {"size": {"width": 360, "height": 740}},
+    "tablet": {"size": {"width": 820, "height": 1180}},
+    "print": {},
+    "without JavaScript": {"java_script_enabled": False},
+}
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.parametrize("page", PAGES or ["the built site"])
+@pytest.mark.parametrize("mode", MODES)
+def test_page_in_every_mode(reader: Reader, mode: str, page: str) -> None:
+    with reader.open(page, **MODES[mode]) as tab:
+        if mode == "print":
+            tab.emulate_media(media="print")
+        facts = tab.evaluate(FACTS)
+    if mode == "without JavaScript":  # what is typeset and searched in the browser is not there
+        facts |= {"typeset": facts["formulas"], "search": 1, "headers": 0, "font": True}
+    if mode == "print":
+        facts |= {"search": 1}
+    seen = Seen(facts, facts, reader.complaints, reader.strangers, {"light": [], "dark": []})
+    assert {name: fault for name, fault in faults_of(seen).items() if fault} == {}
+
+
 def test_each_fault_of_a_page_is_named() -> None:
     good = {
         "formulas": 2, "typeset": 2, "broken": [], "images": [["what a figure shows", 9, "a.svg"]],

@@ -15,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import require
-from protocols import Run, counting, measure
+from protocols import Run, counting, flip_a_bit, measure
 
-from bnlib.provenance import code_hash, run_key
+from bnlib.codehash import code_hash
+from bnlib.provenance import run_key
 from bnlib.sweep import SweepError, connect, execute, sweep
 
 RUNS = [Run("toy", seed) for seed in range(6)]
@@ -70,8 +71,7 @@ def test_damaged_file_is_named_and_computed_again(
         if damage == "truncate":
             path.write_bytes(raw[: len(raw) // 2])
         elif damage == "flip":
-            raw[len(raw) // 3] ^= 0xFF  # among the pages: only their checksums can tell
-            path.write_bytes(raw)
+            flip_a_bit(path)
         elif damage == "empty":
             path.write_bytes(b"")
         else:

@@ -8,8 +8,8 @@ protocol knows nothing of its claims.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -40,6 +40,11 @@ class Experiment:
         ``tuning()`` returns the runs, on seeds and data of their own, that rates are chosen from.
     choose : callable, optional
         ``choose(table)`` returns the chosen rates from the tuning runs' measurements.
+    drifts_from : float
+        First step whose values another processor repeats only loosely, because training has
+        amplified rounding errors by then; 0 if nothing is repeated tightly, infinite if all is.
+    rounding : mapping
+        Metrics that are rounding errors, or that end in them: by how much each may be off.
     timed : bool
         Whether the values are timings, which no second run repeats to the bit.
     claims : tuple of Claim
@@ -55,6 +60,8 @@ class Experiment:
     core_minutes: float
     tuning: Callable[[], list[Any]] | None = None
     choose: Callable[[pd.DataFrame], Tuned] | None = None
+    drifts_from: float = 1
+    rounding: Mapping[str, float] = field(default_factory=dict, hash=False)
     timed: bool = False
     claims: tuple[Claim, ...] = ()
 

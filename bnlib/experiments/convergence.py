@@ -96,4 +96,5 @@ PROTOCOL = Experiment(
     core_minutes=38,
     tuning=tuning,
     choose=choose,
+    drifts_from=2,
 )

@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bnlib import BatchNorm1d
 from bnlib.data import prepared
 from bnlib.experiments import Experiment, Tuned
+from bnlib.layers import BatchNorm1d
 from bnlib.models import mlp
 from bnlib.residual import residual_mlp
 from bnlib.train import reproducible
@@ -139,4 +139,5 @@ PROTOCOL = Experiment(
     title="What the scale of the initial weights does to the signal, with BN, skips or neither",
     chapter="initialization",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=1,
+    rounding={"signal": 1e-9},
 )  # fmt: skip

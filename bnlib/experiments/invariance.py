@@ -122,9 +122,11 @@ def lengths(run: Run) -> Record:
     return [*record, (STEPS, "balance", worst)]
 
 
+IDENTITIES = ("function", "orthogonal", "gradient", "epsilon", "growth", "balance")
 PROTOCOL = Experiment(
     name="invariance",
     title="Identities of scale-invariant weights, before and during training",
     chapter="invariance",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=0.2,
+    drifts_from=51, rounding=dict.fromkeys(IDENTITIES, 1e-9),
 )  # fmt: skip

@@ -127,4 +127,5 @@ PROTOCOL = Experiment(
     title="Weight decay as a growing rate, and the rotation that it settles to",
     chapter="invariance",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=1.5,
+    drifts_from=51, rounding=dict.fromkeys(("cosine", "gap", "gap nudge"), 1e-9),
 )  # fmt: skip

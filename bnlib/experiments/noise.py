@@ -92,4 +92,5 @@ PROTOCOL = Experiment(
     title="The law of the noise in batch statistics, and dropout's shift of the variance",
     chapter="noise",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=0.3,
+    drifts_from=math.inf,
 )  # fmt: skip

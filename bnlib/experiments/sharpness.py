@@ -76,9 +76,11 @@ def l1_constant() -> Record:
     return [(0, "ratio", (x.square().mean().sqrt() / x.abs().mean()).item())]
 
 
+IDENTITIES = ("gradient scale", "eigenvalue scale", "relative", "ray", "degree")
 PROTOCOL = Experiment(
     name="sharpness",
     title="Gradient, Hessian and smoothness of a BN network whose weights change scale",
     chapter="landscape",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=0.3,
+    rounding=dict.fromkeys(IDENTITIES, 1e-9),
 )  # fmt: skip

@@ -145,4 +145,5 @@ PROTOCOL = Experiment(
     title="Identities of internal covariate shift: the noise, BN's output, rescaled weights",
     chapter="shift",
     seeds=SEEDS, runs=runs, measure=measure, core_minutes=0.2,
+    drifts_from=math.inf, rounding=dict.fromkeys(("moment", "loss"), 1e-9),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnlib.claims import Claim
 from bnlib.experiments.claims.learning_rate import TRAINS
-from bnlib.experiments.learning_rate_limit import SPLIT_DEPTH, SPLIT_RATES  # noqa: F401 (in a query)
+from bnlib.experiments.learning_rate_limit import SPLIT_DEPTH, SPLIT_RATES
 from bnlib.stats import final_accuracy, paired
 
 
@@ -39,7 +39,8 @@ def head_misses(table: pd.DataFrame) -> pd.DataFrame:
 
 def split_gain(table: pd.DataFrame) -> pd.DataFrame:
     """Return the log ratio of the largest rates, split to together; a bound at the grid's end."""
-    found = limits(table).query("arm == 'bn' and depth == @SPLIT_DEPTH")
+    found = limits(table).query("arm == 'bn'")
+    found = found[found["depth"] == SPLIT_DEPTH]
     rows = paired(found.rename(columns={"rate": "value"}), "part", "together", "split")
     at_end = found[found["rate"] >= math.log(SPLIT_RATES[-1])]["seed"]
     return rows.assign(censored=np.where(rows["seed"].isin(at_end), "low", ""))
