@@ -3,7 +3,8 @@
 #   TORCH_INDEX  a further package index for pip, empty by default. For a build of PyTorch
 #                without CUDA on Linux:
 #                make book TORCH_INDEX=https://download.pytorch.org/whl/cpu
-#   PYTHON       the Python that makes the virtual environment (3.11 or later)
+#   PYTHON       the Python that makes the virtual environment (3.11 to 3.14)
+#   PYTHONS      which of them `make pythons` tries, all by default: make pythons PYTHONS="3.12 3.13"
 #   PORT         where `make serve` listens
 #   CI           `true` turns every skip into a failure
 
@@ -23,14 +24,13 @@ TEST_EXTRAS ?= book,test,distributed$(if $(filter true,$(CI)),$(COMMA)frameworks
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint reproduce lock clean
+.PHONY: help book serve test lint reproduce pythons lock clean
 
 help:  ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) tools/environment.py $(VENV)
 
 # Stamps: pip runs again only when the package's metadata or the lock have changed.
 $(VENV)/.book: pyproject.toml requirements.lock | $(BIN)/python
@@ -43,6 +43,8 @@ $(VENV)/.test: $(VENV)/.book
 	$(PIP) -e ".[$(TEST_EXTRAS)]"
 	@touch $@
 
+# A page is read and written as UTF-8 whatever the locale says.
+book: export PYTHONUTF8 = 1
 book: $(VENV)/.book  ## build the site into _build/html
 	@$(BIN)/python tools/build.py
 
@@ -61,13 +63,16 @@ lint: $(VENV)/.test  ## rules, format and types
 	$(BIN)/ruff format --check --config 'extend-exclude = ["*.md"]' .
 	$(BIN)/mypy
 
-reproduce: $(VENV)/.book  ## recompute every result from nothing; says first what it costs
+reproduce: $(VENV)/.book  ## recompute every result from nothing (core-hours); says first what each costs
 	$(BIN)/bnlib list
 	$(BIN)/bnlib run all
 	$(BIN)/bnlib claims
 
-lock:  ## write requirements.lock anew: the latest versions that the ranges allow
-	$(PYTHON) tools/lock.py $(if $(TORCH_INDEX),--index $(TORCH_INDEX))
+pythons: $(VENV)/.test  ## build and quickly test under every supported Python, in fresh clones
+	$(BIN)/python tools/pythons.py $(PYTHONS)
+
+lock: | $(BIN)/python  ## write requirements.lock after the ranges have changed; LATEST=1 for the latest versions
+	$(BIN)/python tools/lock.py $(if $(LATEST),--upgrade)
 
 clean:  ## remove what was built, and the environment
 	rm -rf _build $(VENV) dist .pytest_cache .ruff_cache .mypy_cache

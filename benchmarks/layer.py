@@ -192,7 +192,7 @@ def main() -> None:
         records.append(record)
         print(row(record), flush=True)
     if options.json:
-        options.json.write_text(json.dumps(records, indent=1) + "\n")
+        options.json.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
     if options.store:
         store(records, options.rounds, load, time.perf_counter() - start)
     naive = statistics.geometric_mean(record["time"]["naive"] for record in records)

@@ -75,7 +75,9 @@ def timed(way: str, count: int) -> float:
         if way == "loop, 1 thread":
             environment[name] = "1"
     command = [sys.executable, __file__, "--way", way, "--runs", str(count)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     return float(json.loads(done.stdout))
 
 

@@ -20,6 +20,7 @@ for module in ("sphinx", "myst_nb", "sphinx_design"):
 
 from bookext import claims, provenance  # noqa: E402 - after the path is set
 from sphinx.application import Sphinx  # noqa: E402
+from sphinx.errors import ExtensionError  # noqa: E402
 from sphinx.util.docutils import docutils_namespace, patch_docutils  # noqa: E402
 
 pytestmark = [
@@ -72,7 +73,7 @@ LEDGER["unit"] = "times"
 class Built:
     """A small book, built; its warnings and its pages."""
 
-    def __init__(self, folder: Path, pages: dict[str, str]) -> None:
+    def __init__(self, folder: Path, pages: dict[str, str], **options: object) -> None:
         source = folder / "source"
         source.mkdir()
         names = [name for name in pages if name != "index"]
@@ -87,6 +88,7 @@ class Built:
             "myst_enable_extensions": ["colon_fence", "dollarmath"],
             "nb_execution_mode": "off",
             "html_theme": "basic",
+            **options,
         }
         with patch_docutils(), docutils_namespace():
             app = Sphinx(
@@ -117,7 +119,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
     monkeypatch.setenv("BNLIB_REPOSITORY", "")
     monkeypatch.delenv("BNLIB_BOOK", raising=False)
     claims.ledger.cache_clear()
-    yield lambda pages: Built(tmp_path, pages)
+    yield lambda pages, **options: Built(tmp_path, pages, **options)
     claims.ledger.cache_clear()
 
 
@@ -157,6 +159,11 @@ class TestFails:
     )
     def test_and_says_why(self, build, text: str, message: str) -> None:  # type: ignore[no-untyped-def]
         assert message in build({"index": text}).warnings
+
+    def test_a_page_that_is_not_executed(self, build) -> None:  # type: ignore[no-untyped-def]
+        text = HEADER + "# T\n\n```{code-cell} ipython3\nprint(1)\n```\n"
+        with pytest.raises(ExtensionError, match="not executed: page; run `make book`"):
+            build({"page": text}, nb_execution_mode="cache")
 
     def test_an_unmarked_solution(self, build) -> None:  # type: ignore[no-untyped-def]
         cell = "```{code-cell} ipython3\n:tags: [solution]\n:exercise: ex\nx = 1\n```"
@@ -204,6 +211,67 @@ class TestQuiz:
         assert [page.count(f"bn-option bn-{answer}") for answer in answers] == (
             [1, 1] if answers[0] != answers[1] else [2, 2]
         )
+
+
+class TestReferences:
+    """With ``-n`` a name of ours must lead somewhere; one of another project may look as it may."""
+
+    @staticmethod
+    def lost(built: Built) -> list[str]:
+        return re.findall(r"reference target not found: ([\w.]+)", built.warnings)
+
+    @pytest.mark.parametrize(
+        ("role", "name"),
+        [
+            ("func", "bnlib.stats.bootsrap"),
+            ("func", "stats.bootsrap"),
+            ("func", "bootsrap"),
+            ("class", "bnlib.sweep.Sweeep"),
+            ("class", "Sweep"),  # exists, but no page documents it
+            ("meth", "Sweep.frame"),
+            ("exc", "bnlib.data.DataErr"),
+            ("mod", "bnlib.nothing"),
+        ],
+    )
+    def test_of_ours_must_resolve(self, build, role: str, name: str) -> None:  # type: ignore[no-untyped-def]
+        import bnlib.stats
+        import bnlib.sweep  # noqa: F401 - known by name once it is imported, as autodoc does
+
+        built = build({"index": f"# T\n\n{{py:{role}}}`{name}`"}, nitpicky=True)
+        assert self.lost(built) == [name]
+
+    FOREIGN = (
+        "pathlib.Path", "pathlib._local.Path", "ArrayLike", "numpy.typing.ArrayLike",
+        "numpy._typing._array_like._Buffer", "NDArray", "Tensor", "torch.Tensor", "nn.Module",
+        "collections.abc.Callable", "typing.Literal", "types.UnionType", "frozen dataclass",
+    )  # fmt: skip
+
+    def test_of_other_projects_may_have_any_spelling(self, build) -> None:  # type: ignore[no-untyped-def]
+        names = "\n".join(f"- {{py:class}}`{name}`" for name in self.FOREIGN)
+        rest = "{py:func}`torch.no_grad` {py:exc}`OSError` {py:func}`print` {py:mod}`numpy.random`"
+        built = build({"index": f"# T\n\n{names}\n\n{rest}"}, nitpicky=True)
+        assert self.lost(built) == []
+        shown = re.sub("<[^>]+>", "", built.page())
+        assert all(name in shown for name in self.FOREIGN)
+
+    SIGNATURE = (
+        "# T\n\n```{eval-rst}\n.. py:function:: bnlib.f(x: ArrayLike | pathlib._local.Path, "
+        "y: ~typing.Literal['a', 'b'], *z: OWN) -> collections.abc.Callable[[int], NDArray[Any]]\n"
+        "\n.. py:class:: bnlib.sweep.Sweep\n```\n"
+    )
+
+    @pytest.mark.parametrize("name", ["bnlib.sweep.Sweep", "bnlib.sweep.Sweeep"])
+    def test_in_a_signature(self, build, name: str) -> None:  # type: ignore[no-untyped-def]
+        built = build({"index": self.SIGNATURE.replace("OWN", name)}, nitpicky=True)
+        assert self.lost(built) == ([] if name.endswith("Sweep") else [name])
+
+    def test_a_class_of_ours_needs_no_module(self, build) -> None:  # type: ignore[no-untyped-def]
+        import bnlib.sweep  # noqa: F401
+
+        text = self.SIGNATURE.replace("OWN", "int") + "\n{py:class}`Sweep`\n"
+        built = build({"index": text}, nitpicky=True)
+        assert self.lost(built) == []
+        assert 'href="#bnlib.sweep.Sweep"' in built.page().split("</dl>")[-1]
 
 
 def test_a_formula_keeps_its_punctuation(build) -> None:  # type: ignore[no-untyped-def]

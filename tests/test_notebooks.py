@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ require("myst_nb")
 nbformat = require("nbformat")
 
 import execute  # noqa: E402 - tools are no package
+import homes  # noqa: E402
 from bookext import cache, notebooks, stubs  # noqa: E402
 
 EXECUTED = sorted(cache.folder(ROOT).rglob("*.stubs.ipynb"))
@@ -205,22 +208,174 @@ class TestCache:
     def tree(self, tmp_path: Path) -> Path:
         for name in ("bnlib/a.py", "results/x.json", "chapters/c.md"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text("1")
-        (tmp_path / "requirements.lock").write_text("torch==2.13.0\n")
+            (tmp_path / name).write_text("1", "utf-8")
+        (tmp_path / "requirements.lock").write_text("torch==2.13.0\n", "utf-8")
         return tmp_path
 
     @pytest.mark.parametrize("name", ["bnlib/a.py", "results/x.json", "requirements.lock"])
     def test_changes_with_what_cells_use(self, tree: Path, name: str) -> None:
         before = cache.folder(tree)
-        (tree / name).write_text("2")
+        (tree / name).write_text("2", "utf-8")
         assert cache.folder(tree) != before
 
     def test_stays_when_only_prose_changes(self, tree: Path) -> None:
         before = cache.folder(tree)
-        (tree / "chapters" / "c.md").write_text("2")
+        (tree / "chapters" / "c.md").write_text("2", "utf-8")
         (tree / "bnlib" / "__pycache__").mkdir()
-        (tree / "bnlib" / "__pycache__" / "a.pyc").write_text("2")
+        (tree / "bnlib" / "__pycache__" / "a.pyc").write_text("2", "utf-8")
         assert cache.folder(tree) == before
+
+
+def python(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code that uses the tools, in a folder."""
+    kept = {name: value for name, value in os.environ.items() if name not in homes.PLACES}
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tools")))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+@pytest.mark.slow
+class TestStderr:
+    """Where the line lies between a page's own output on stderr and a machine's."""
+
+    PAGES = (
+        "import sys; print('oops', file=sys.stderr)",
+        "import warnings; warnings.warn('take care', stacklevel=1)",
+        "import logging; logging.warning('look here')",
+    )
+    MACHINES = (
+        "import os; os.write(2, b'native code speaks'); print('shown')",
+        "import subprocess, sys\n"
+        "done = subprocess.run([sys.executable, '-c', 'import os; os.write(2, bytes([33]))'])",
+    )
+
+    @staticmethod
+    def run(folder: Path, *sources: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Execute a page of these cells and print what each put out; the last is a solution."""
+        code = (
+            "import nbformat.v4, pathlib, execute\n"
+            f"cells = [nbformat.v4.new_code_cell(source) for source in {sources!r}]\n"
+            "if '### BEGIN SOLUTION' in cells[-1].source: cells[-1].metadata.tags = ['solution']\n"
+            "page = nbformat.v4.new_notebook(cells=cells)\n"
+            "done, _ = execute.run('page', page, pathlib.Path())\n"
+            "print([[(out.name, out.text) for out in cell.outputs] for cell in done.cells])\n"
+        )
+        return python(code, folder, **environment)
+
+    def test_what_a_page_writes_is_a_fault_of_its_cell(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "x = 1", *self.PAGES)
+        assert done.returncode != 0
+        assert "execute.StderrError" in done.stderr
+        for number, text in enumerate(("oops", "take care", "look here"), 2):
+            said = rf"code cell {number} \(import .*\) wrote to stderr:\n.*{text}"
+            assert re.search(said, done.stderr)
+
+    def test_what_lies_beneath_is_not_on_the_page(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, *self.MACHINES)
+        assert done.stdout == "[[('stdout', 'shown\\n')], []]\n"
+        assert done.stderr == "native code speaks!"
+
+    def test_a_stub_may_complain(self, tmp_path: Path) -> None:
+        source = (
+            "import sys\n### BEGIN SOLUTION\nsys = None\n### END SOLUTION\n"
+            "if sys:\n    print('not yet', file=sys.stderr)"
+        )
+        done = self.run(tmp_path, source)
+        assert done.stdout == "[[('stderr', 'not yet\\n')], []]\n", done.stderr
+
+    def test_a_home_that_cannot_be_written_leaves_no_trace(self, tmp_path: Path) -> None:
+        """The fonts are listed before the page is executed, in a folder that can be written."""
+        (tmp_path / "file").write_text("no folder can be made in a file", "utf-8")
+        source = (
+            "import os, pathlib\n"
+            "fonts = pathlib.Path(os.environ['MPLCONFIGDIR']).glob('fontlist-*.json')\n"
+            "print(len(list(fonts)))\n"
+            "import matplotlib.pyplot as plt; plt.figure().canvas.draw(); plt.close()"
+        )
+        done = self.run(tmp_path, source, HOME=str(tmp_path / "file" / "home"))
+        assert (done.stdout, done.stderr) == ("[[('stdout', '1\\n')]]\n", "")
+
+
+class TestHomes:
+    """Folders that programs want: the user's own where they can be written."""
+
+    @pytest.fixture(autouse=True)
+    def bare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "environ", os.environ.copy())
+        for name in homes.PLACES:
+            os.environ.pop(name, None)
+
+    def test_a_good_home_is_left_alone(self, tmp_path: Path) -> None:
+        os.environ["HOME"] = str(tmp_path)
+        before = dict(os.environ)
+        homes.settle()
+        assert os.environ == before
+
+    def test_one_folder_of_a_good_home(self, tmp_path: Path) -> None:
+        os.environ["HOME"] = str(tmp_path)
+        (tmp_path / ".cache").write_text("in the way", "utf-8")
+        homes.settle()
+        assert os.environ["HOME"] == str(tmp_path)
+        assert [name for name in homes.PLACES if name in os.environ] == ["XDG_CACHE_HOME"]
+
+    @pytest.mark.parametrize("name", ["IPYTHONDIR", "MPLCONFIGDIR"])
+    def test_a_variable_that_names_a_wrong_place(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "file").write_text("in the way", "utf-8")
+        os.environ.update({"HOME": str(tmp_path), name: str(tmp_path / "file" / "x")})
+        homes.settle()
+        assert homes.can_be_written(Path(os.environ[name]))
+
+    def test_no_home_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nobody() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(Path, "home", nobody)
+        homes.settle()
+        assert Path(os.environ["HOME"]).is_dir()
+
+
+@pytest.mark.slow
+class TestKeeps:
+    """Only pages that went well are kept; the others run again."""
+
+    GOOD, BAD = "print('fine')", "import sys; print('oops', file=sys.stderr)"
+    HEAD = "---\njupytext:\n  text_representation:\n    format_name: myst\n---\n# T\n\n"
+
+    def write(self, root: Path, name: str, source: str) -> None:
+        text = f"{self.HEAD}```{{code-cell}} ipython3\n{source}\n```\n"
+        (root / f"{name}.md").write_text(text, "utf-8")
+
+    CODE = """
+from pathlib import Path
+import sys, execute
+
+failed = execute.main(Path(), jobs=1)
+print("missing:", *execute.missing(execute.chapters(Path()), Path()))
+sys.exit(failed)
+"""
+
+    def test_a_failed_page_runs_again(self, tmp_path: Path) -> None:
+        toc = "root: a\nchapters:\n- file: b\n- file: c\n"
+        (tmp_path / "_toc.yml").write_text(toc, "utf-8")
+        for name, source in (("a", self.GOOD), ("b", self.BAD), ("c", "1 / 0")):
+            self.write(tmp_path, name, source)
+        done = python(self.CODE, tmp_path)
+        assert done.returncode == 2
+        assert f"FAILED b\ncode cell 1 ({self.BAD}) wrote to stderr:\noops" in done.stderr
+        assert "FAILED c" in done.stderr
+        assert done.stdout.endswith("missing: b c\n")
+        for name in ("b", "c"):
+            self.write(tmp_path, name, self.GOOD)
+        done = python(self.CODE, tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "3 chapters with code, 2 to execute" in done.stdout
+        assert done.stdout.endswith("missing:\n")
 
 
 def test_stub_runs_before_its_solution() -> None:

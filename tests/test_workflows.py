@@ -36,7 +36,7 @@ def scripts(name: str) -> list[str]:
 def valid(path: Path, schema: str) -> subprocess.CompletedProcess[str]:
     """Check a file by a schema that comes with check-jsonschema: nothing is downloaded."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_these_are_all():
@@ -101,7 +101,7 @@ def test_scripts_are_shell(name: str):
     for script in scripts(name):
         plain = re.sub(r"\$\{\{.*?\}\}", "VALUE", script)
         done = subprocess.run(
-            ["bash", "-n"], input=plain, capture_output=True, text=True, check=False
+            ["bash", "-n"], input=plain, capture_output=True, encoding="utf-8", check=False
         )
         assert done.returncode == 0, f"{script}\n{done.stderr}"
 

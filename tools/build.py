@@ -68,7 +68,9 @@ def main() -> int:
     forget_old_cells()
     import data
     import execute
+    import homes
 
+    homes.settle()
     if data.main() or execute.main(ROOT):
         return 1
     # Sphinx re-reads the pages that changed; what it cannot see changing re-reads them all.

@@ -2,13 +2,20 @@
 
 The book's build then finds every page executed. Each exercise's stub runs just before its
 solution, in the same kernel, so one execution serves the site, the notebooks and the tests.
+
+What a page's Python writes to stderr, warnings included, is a fault of the page: it fails, and is
+not kept. What lies beneath (native libraries, the kernel's own start, child processes) depends
+on the machine; it goes to the terminal and never onto a page.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -17,20 +24,40 @@ import yaml
 from joblib import cpu_count
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
-from myst_nb.core.read import read_myst_markdown_notebook
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "_ext"))
+sys.path[:0] = [str(ROOT / "_ext"), str(ROOT / "tools")]
 
-from bookext import stubs  # noqa: E402 - after the path is set
-from bookext.cache import folder  # noqa: E402
+import homes  # noqa: E402 - after the path is set
+from bookext import stubs  # noqa: E402
+from bookext.cache import folder, holds  # noqa: E402
+from bookext.cache import notebook as read  # noqa: E402
 from bookext.exercises import is_solution  # noqa: E402
 from bookext.notebooks import executed_path  # noqa: E402
 
 TIMEOUT = 300
+
+#: Without file descriptors 1 and 2: only Python's own streams reach a page.
+KERNEL = ["--IPKernelApp.capture_fd_output=False", "--log-level=ERROR"]
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class StderrError(RuntimeError):
+    """A cell of a page wrote to stderr."""
+
+
+@functools.cache
+def settle() -> None:
+    """Prepare what kernels inherit: folders that can be written, one thread, fonts on record."""
+    os.environ.update({"BNLIB_BOOK": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", **ONE_THREAD})
+    homes.settle()
+    # Matplotlib's first start on a machine lists all fonts, and says so when that takes long.
+    command = [sys.executable, "-c", "import matplotlib.font_manager"]
+    subprocess.run(command, capture_output=True, check=False)
 
 
 def pages(toc: object) -> list[str]:
@@ -46,14 +73,8 @@ def pages(toc: object) -> list[str]:
 def chapters(root: Path = ROOT) -> dict[str, NotebookNode]:
     """Pages with code, read exactly as the book's build reads them."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    found = {}
-    for name in pages(toc):
-        path = root / f"{name}.md"
-        if path.is_file() and "format_name: myst" in (text := path.read_text(encoding="utf-8")):
-            notebook = read_myst_markdown_notebook(text)
-            if any(cell.cell_type == "code" for cell in notebook.cells):
-                found[name] = notebook
-    return found
+    found = {name: read(root / f"{name}.md") for name in pages(toc)}
+    return {name: page for name, page in found.items() if page is not None}
 
 
 def with_stubs(notebook: NotebookNode) -> NotebookNode:
@@ -68,16 +89,40 @@ def with_stubs(notebook: NotebookNode) -> NotebookNode:
     return copy
 
 
+def stderr(notebook: NotebookNode) -> Iterator[str]:
+    """Say which cells of a page wrote to stderr, and what; stubs are not on the page."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = [cell for cell in cells if "stub" not in cell.metadata.get("tags", [])]
+    for number, cell in enumerate(cells, 1):
+        streams = (out for out in cell.get("outputs", []) if out.get("name") == "stderr")
+        text = "".join(out.text for out in streams).strip()
+        if text:
+            first = cell.source.strip().partition("\n")[0]
+            yield f"code cell {number} ({first}) wrote to stderr:\n{text}"
+
+
 def run(name: str, notebook: NotebookNode, root: Path) -> tuple[NotebookNode, float]:
-    """Execute one chapter in a fresh kernel; the notebook, stubs included, and the seconds."""
+    """Execute one chapter in a fresh kernel; the notebook, stubs included, and the seconds.
+
+    Raises
+    ------
+    CellExecutionError
+        If a cell fails, a stub excepted.
+    StderrError
+        If the page's Python wrote to stderr.
+    """
+    settle()
     start = time.perf_counter()
     ready = with_stubs(notebook)
     place = {"metadata": {"path": str((root / name).parent)}}
     # Without timing in the cells: the cache compares their metadata too.
     client = NotebookClient(
-        ready, timeout=TIMEOUT, kernel_name="python3", resources=place, record_timing=False
-    )
+        ready, timeout=TIMEOUT, kernel_name="python3", resources=place, record_timing=False,
+        extra_arguments=KERNEL,
+    )  # fmt: skip
     client.execute()
+    if faults := list(stderr(ready)):
+        raise StderrError("\n".join(faults))
     return ready, time.perf_counter() - start
 
 
@@ -96,27 +141,21 @@ def store(name: str, notebook: NotebookNode, seconds: float, root: Path) -> None
 
 def missing(found: dict[str, NotebookNode], root: Path) -> list[str]:
     """Chapters that the cache does not hold."""
-    cache = get_cache(str(folder(root)))
-    names = []
-    for name, notebook in found.items():
-        try:
-            cache.match_cache_notebook(notebook)
-        except KeyError:
-            names.append(name)
-            continue
-        if not executed_path(name, root).is_file():
-            names.append(name)
-    return names
+    return [
+        name
+        for name, notebook in found.items()
+        if not (executed_path(name, root).is_file() and holds(notebook, root))
+    ]
 
 
 def main(root: Path = ROOT, jobs: int | None = None) -> int:
     """Execute what is not cached; the number of chapters that failed."""
-    os.environ.update({"BNLIB_BOOK": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     found = chapters(root)
     todo = missing(found, root)
     jobs = jobs or cpu_count()  # as many as this process may use
     print(f"{len(found)} chapters with code, {len(todo)} to execute, {jobs} at a time", flush=True)
+    if todo:
+        settle()
     failed = 0
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(run, name, found[name], root): name for name in todo}

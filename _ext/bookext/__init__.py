@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -17,18 +16,17 @@ from bookext import (
     notebooks,
     provenance,
     quiz,
+    references,
     theme,
     widgets,
 )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register every part; a cell that Sphinx itself executes knows that it is in the book."""
-    os.environ["BNLIB_BOOK"] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    """Register every part."""
     parts = (
         fold, joined, cache, claims, exercises, figures,
-        provenance, quiz, theme, notebooks, widgets,
+        provenance, quiz, references, theme, notebooks, widgets,
     )  # fmt: skip
     for part in parts:
         part.setup(app)

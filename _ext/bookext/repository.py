@@ -19,7 +19,7 @@ def address() -> str | None:
         return _as_web(given)
     command = ["git", "-C", str(ROOT), "config", "--get", "remote.origin.url"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     except OSError:
         return None
     return _as_web(done.stdout.strip())
