@@ -234,7 +234,7 @@ class TestReferences:
         ],
     )
     def test_of_ours_must_resolve(self, build, role: str, name: str) -> None:  # type: ignore[no-untyped-def]
-        import bnlib.stats
+        import bnlib.stats  # noqa: F401
         import bnlib.sweep  # noqa: F401 - known by name once it is imported, as autodoc does
 
         built = build({"index": f"# T\n\n{{py:{role}}}`{name}`"}, nitpicky=True)

@@ -134,7 +134,7 @@ def test_weekly_reproduces_compares_and_follows_links():
     weekly = load("weekly")
     assert weekly["on"]["schedule"]
     text = "\n".join(scripts("weekly"))
-    for needed in ("make reproduce", "bnlib verify", "linkcheck", "diff", "--upgrade"):
+    for needed in ("make reproduce", "bnlib verify", "linkcheck", "diff", "--upgrade", ".ci/full"):
         assert needed in text
 
 

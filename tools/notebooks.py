@@ -15,10 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+from joblib import cpu_count
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-FOLDER = Path(__file__).resolve().parents[1] / "_build" / "html" / "notebooks"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tools")]
+
+import homes  # noqa: E402 - after the path is set
+
+FOLDER = ROOT / "_build" / "html" / "notebooks"
 
 
 def run(path: Path) -> str:
@@ -28,7 +34,10 @@ def run(path: Path) -> str:
         place = {"metadata": {"path": folder}}
         notebook = nbformat.read(path, 4)
         try:
-            NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+            NotebookClient(
+                notebook, timeout=300, kernel_name="python3", resources=place,
+                extra_arguments=["--log-level=ERROR"],
+            ).execute()  # fmt: skip
         except (CellExecutionError, TimeoutError, RuntimeError) as error:
             return str(error)
     print(f"  {path.stem}: {time.perf_counter() - start:.1f} s", flush=True)
@@ -37,12 +46,13 @@ def run(path: Path) -> str:
 
 def main() -> int:
     """Run the named notebooks, or all; the exit status."""
+    homes.settle()
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     os.environ.pop("BNLIB_BOOK", None)  # outside the book, figures are shown in their cells
     paths = [FOLDER / f"{name}.ipynb" for name in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb"))
     if not paths:
         sys.exit(f"there are no notebooks in {FOLDER}: run `make book`")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         done = zip(paths, pool.map(run, paths), strict=True)
         failures = {path.stem: text for path, text in done if text}
     for name, text in failures.items():
