@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from bnlib import BatchNorm2d
+from bnlib.evidence.provenance import stamp
+from bnlib.evidence.store import save_provenance, save_results
 from bnlib.functional import batch_norm_backward, moments, normalize
-from bnlib.provenance import stamp
-from bnlib.results import save_provenance, save_results
 
 SHAPES = [(128, 16, 28, 28), (64, 64, 32, 32), (128, 128, 8, 8), (256, 32, 14, 14)]
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -3,7 +3,7 @@
 Three ways to run the same trainings of the chapter on convergence, in one script, each in a
 fresh process so that none profits from another's warm caches:
 
-- ``sweep``: `bnlib.sweep` on all cores, one single-threaded process per core;
+- ``sweep``: `bnlib.evidence.sweep` on all cores, one single-threaded process per core;
 - ``loop, 1 thread``: a ``for`` loop in one process that uses one thread;
 - ``loop, default``: the same loop with the number of threads that PyTorch chooses.
 
@@ -27,8 +27,8 @@ import time
 
 from joblib import cpu_count
 
-from bnlib.experiments.convergence import Run, measure
-from bnlib.sweep import THREAD_VARIABLES, execute, sweep
+from bnlib.evidence.sweep import THREAD_VARIABLES, execute, sweep
+from bnlib.experiments.convergence.convergence import Run, measure
 
 WAYS = ("sweep", "loop, 1 thread", "loop, default")
 

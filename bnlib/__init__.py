@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnlib import functional
+    from bnlib.book.ledger import ledger
     from bnlib.convert import flax_options, from_flax, from_keras, to_flax, to_keras
-    from bnlib.data import cifar10, digits, fashion_mnist
+    from bnlib.evidence.store import load_results
+    from bnlib.lab.data import cifar10, digits, fashion_mnist
+    from bnlib.lab.models import convnet, mlp, resnet
     from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm
-    from bnlib.models import convnet, mlp, resnet
-    from bnlib.results import load_results
-    from bnlib.verdicts import ledger
 
 __version__ = "0.1.0"
 
@@ -25,17 +25,17 @@ _HOME = {
     "BatchNorm2d": "layers",
     "BatchNorm3d": "layers",
     "GhostBatchNorm": "layers",
-    "cifar10": "data",
-    "convnet": "models",
-    "digits": "data",
-    "fashion_mnist": "data",
+    "cifar10": "lab.data",
+    "convnet": "lab.models",
+    "digits": "lab.data",
+    "fashion_mnist": "lab.data",
     "flax_options": "convert",
     "from_flax": "convert",
     "from_keras": "convert",
-    "ledger": "verdicts",
-    "load_results": "results",
-    "mlp": "models",
-    "resnet": "models",
+    "ledger": "book.ledger",
+    "load_results": "evidence.store",
+    "mlp": "lab.models",
+    "resnet": "lab.models",
     "to_flax": "convert",
     "to_keras": "convert",
 }

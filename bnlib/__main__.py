@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bnlib import signals
+from bnlib.evidence import signals
 
 
 def main() -> None:

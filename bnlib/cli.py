@@ -15,13 +15,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from bnlib import experiments, runner, signals
-from bnlib import verify as verification
-from bnlib.data import DataError, ImageData, cifar10, digits, fashion_mnist
-from bnlib.results import ResultsError, existing_folder
-from bnlib.sweep import SweepError, SweepInterrupted, connect, process_pool
+from bnlib import experiments
+from bnlib.book.ledger import COLUMNS, ledger
+from bnlib.evidence import runner, signals
+from bnlib.evidence import verify as verification
+from bnlib.evidence.store import ResultsError, existing_folder
+from bnlib.evidence.sweep import SweepError, SweepInterrupted, connect, process_pool
+from bnlib.lab.data import DataError, ImageData, cifar10, digits, fashion_mnist
 from bnlib.terminal import console, flush, legible, prepare, say
-from bnlib.verdicts import COLUMNS, ledger
 
 app = typer.Typer(
     help="Batch normalization, claim by claim: run the experiments, judge the claims.",

@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from bnlib.data import ImageData
-from bnlib.models import mlp
-from bnlib.train import reproducible, train
+from bnlib.lab.data import ImageData
+from bnlib.lab.models import mlp
+from bnlib.lab.train import reproducible, train
 
 
 @dataclass(frozen=True)

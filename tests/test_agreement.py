@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bnlib.agreement import Agreement, compare
+from bnlib.evidence.agreement import Agreement, compare
+from bnlib.evidence.store import has_results, load_results
+from bnlib.evidence.verify import stored_runs
 from bnlib.experiments import Experiment, load, load_all
-from bnlib.results import has_results, load_results
-from bnlib.verify import stored_runs
 
 SEEDS = range(6)
 

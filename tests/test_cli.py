@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 from conftest import lacks, require_program
 
-from bnlib import terminal, verdicts
-from bnlib.results import results_folder
+from bnlib import terminal
+from bnlib.book.ledger import ledger
+from bnlib.evidence.store import results_folder
 
 COMMAND = [sys.executable, "-m", "bnlib"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -103,7 +104,7 @@ def test_results_of_another_version_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_narrow_encodings_are_written_legibly(encoding: str) -> None:
-    open_above = (verdicts.ledger()["ci_high"] == float("inf")).sum()
+    open_above = (ledger()["ci_high"] == float("inf")).sum()
     assert open_above > 0
     done = bnlib("claims", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
@@ -122,7 +123,7 @@ def test_every_kind_of_output_fits_a_narrow_encoding(command: str) -> None:
 
 def test_json_is_lossless_in_every_encoding() -> None:
     rows = json.loads(bnlib("claims", "--json", PYTHONIOENCODING="ascii").stdout)
-    statements = verdicts.ledger()["statement"].tolist()
+    statements = ledger()["statement"].tolist()
     assert [row["statement"] for row in rows] == statements
     assert not "".join(statements).isascii(), "there is something that could be lost"
 

@@ -17,10 +17,10 @@ import pytest
 from protocols import measure
 
 import bnlib
-from bnlib import codehash
-from bnlib.codehash import Definition, code_hash, cover, statistic_source
+from bnlib.evidence import codehash
+from bnlib.evidence.codehash import Definition, code_hash, cover, statistic_source
+from bnlib.evidence.store import provenance
 from bnlib.experiments import load, load_all
-from bnlib.results import provenance
 
 PACKAGE = Path(bnlib.__file__).parent
 
@@ -77,20 +77,21 @@ def test_names_are_followed_through_the_package() -> None:
     for module, name in (
         ("layers", "BatchNorm1d"), ("layers", "_BatchNorm"), ("functional", "batch_norm"),
         ("blocked", "moments"), ("autograd", "BatchNormFunction"), ("formulas", "normalize"),
-        ("train", "reproducible"), ("experiments.initialization_signal", "measure"),
+        ("lab.train", "reproducible"),
+        ("experiments.initialization.initialization_signal", "measure"),
     ):  # fmt: skip
         assert Definition(f"bnlib.{module}", name) in reached
     # An attribute of a module, and a name that a package passes on
-    assert Definition("bnlib.curvature", "top_eigenvalue") in cover(load("fisher").measure)
-    assert Definition("bnlib.probes.shift", "covariate_shift") in cover(load("shift").measure)
+    assert Definition("bnlib.lab.curvature", "top_eigenvalue") in cover(load("fisher").measure)
+    assert Definition("bnlib.lab.probes.shift", "covariate_shift") in cover(load("shift").measure)
 
 
 def test_measuring_reaches_nothing_that_judges_or_shows() -> None:
-    other = {f"bnlib.{name}" for name in ("claims", "verdicts", "page", "plots", "sayings", "cli")}
     for experiment in load_all():
         reached = {d.module for d in cover(experiment.measure)}
-        assert not reached & {*other, "bnlib.experiments"}, experiment.name
-        assert not any(m.startswith("bnlib.experiments.claims") for m in reached)
+        judging = [m for m in reached if m.startswith(("bnlib.evidence", "bnlib.book"))]
+        assert judging == [], experiment.name
+        assert not any(m.endswith("_claims") or m == "bnlib.experiments" for m in reached)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +126,9 @@ def test_a_statistic_counts_with_its_arguments_and_functions() -> None:
 
 TELL = """
 import json
-from bnlib.codehash import code_hash
+from bnlib.evidence.codehash import code_hash
 from bnlib.experiments import load_all
-from bnlib.verdicts import ledger
+from bnlib.book.ledger import ledger
 rows = ledger()
 print(json.dumps([{e.name: code_hash(e.measure) for e in load_all()},
                   sorted(set(rows[rows["edited"]]["experiment"]))]))
@@ -142,7 +143,7 @@ print(json.dumps([{e.name: code_hash(e.measure) for e in load_all()},
         ("formulas", "+ eps", "+ 2 * eps", {"initialization_signal", "learning_rate_step"}),
         ("blocked", "BLOCK = ", "BLOCK = 1 + ", {"initialization_signal", "learning_rate_step"}),
         ("autograd", "grads[0]", "grads[-1]", {"initialization_signal", "learning_rate_step"}),
-        ("meanfield", "RELU_SHARE = ", "RELU_SHARE = 0.5 * ", {"gradients"}),
+        ("lab/meanfield", "RELU_SHARE = ", "RELU_SHARE = 0.5 * ", {"gradients"}),
     ],
 )
 def test_one_constant_names_the_experiments_that_it_touches(
@@ -163,7 +164,7 @@ def test_one_constant_names_the_experiments_that_it_touches(
     hashes, edited = json.loads(done.stdout)
     outdated = {n for n, found in hashes.items() if provenance(n)["code_hash"] != found}
     assert outdated == touched
-    if module == "meanfield":
+    if module == "lab/meanfield":
         assert {"gradients", "gradients_signal"} >= set(edited) >= touched  # what is expected
 
 
@@ -184,7 +185,7 @@ def test_the_text_is_the_same_on_every_python() -> None:
 
 def test_statistics_hide_no_name_in_a_query() -> None:
     """Names after an @ inside ``query`` or ``eval`` are text: no hash can follow them."""
-    for path in [*PACKAGE.glob("experiments/**/*.py"), PACKAGE / "stats.py"]:
+    for path in [*PACKAGE.glob("experiments/**/*.py"), PACKAGE / "evidence/stats.py"]:
         calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
         for call in calls:
             if isinstance(call.func, ast.Attribute) and call.func.attr in ("query", "eval"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnlib.curvature import (
+from bnlib.lab.curvature import (
     along,
     fisher_product,
     hessian_product,
@@ -22,9 +22,9 @@ from bnlib.curvature import (
     top_eigenvalue,
     value_and_gradient,
 )
-from bnlib.models import mlp
-from bnlib.train import reproducible
-from bnlib.variants import LpNorm1d
+from bnlib.lab.models import mlp
+from bnlib.lab.train import reproducible
+from bnlib.lab.variants import LpNorm1d
 
 NORMS = {"none": "none", "bn": "bn", "l1": partial(LpNorm1d, p=1)}
 

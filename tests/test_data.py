@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import lacks, require_program
 
-from bnlib import data
-from bnlib.data import DataError
+from bnlib.lab import data
+from bnlib.lab.data import DataError
 
 
 @pytest.fixture(scope="module")

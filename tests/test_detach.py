@@ -9,11 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.claims import judge
-from bnlib.data import ImageData
-from bnlib.experiments import backward, detach
-from bnlib.experiments.claims import backward as backward_claims
-from bnlib.experiments.claims import detach as detach_claims
+from bnlib.evidence.claims import judge
+from bnlib.experiments.backward import backward, backward_claims, detach, detach_claims
+from bnlib.lab.data import ImageData
 
 EPS = 0.1  # large, so that its place in the formulas matters
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.data import ImageData
-from bnlib.ensemble import accuracies, stack, train_rates
-from bnlib.models import mlp
-from bnlib.residual import residual_mlp
-from bnlib.train import accuracy, reproducible, train
+from bnlib.lab.data import ImageData
+from bnlib.lab.ensemble import accuracies, stack, train_rates
+from bnlib.lab.models import mlp
+from bnlib.lab.residual import residual_mlp
+from bnlib.lab.train import accuracy, reproducible, train
 
 RATES = (0.01, 0.1, 1.0)
 

@@ -223,19 +223,19 @@ class TestReferences:
     @pytest.mark.parametrize(
         ("role", "name"),
         [
-            ("func", "bnlib.stats.bootsrap"),
+            ("func", "bnlib.evidence.stats.bootsrap"),
             ("func", "stats.bootsrap"),
             ("func", "bootsrap"),
-            ("class", "bnlib.sweep.Sweeep"),
+            ("class", "bnlib.evidence.sweep.Sweeep"),
             ("class", "Sweep"),  # exists, but no page documents it
             ("meth", "Sweep.frame"),
-            ("exc", "bnlib.data.DataErr"),
+            ("exc", "bnlib.lab.data.DataErr"),
             ("mod", "bnlib.nothing"),
         ],
     )
     def test_of_ours_must_resolve(self, build, role: str, name: str) -> None:  # type: ignore[no-untyped-def]
-        import bnlib.stats  # noqa: F401
-        import bnlib.sweep  # noqa: F401 - known by name once it is imported, as autodoc does
+        import bnlib.evidence.stats  # noqa: F401
+        import bnlib.evidence.sweep  # noqa: F401 - known by name once it is imported, as autodoc does
 
         built = build({"index": f"# T\n\n{{py:{role}}}`{name}`"}, nitpicky=True)
         assert self.lost(built) == [name]
@@ -257,21 +257,21 @@ class TestReferences:
     SIGNATURE = (
         "# T\n\n```{eval-rst}\n.. py:function:: bnlib.f(x: ArrayLike | pathlib._local.Path, "
         "y: ~typing.Literal['a', 'b'], *z: OWN) -> collections.abc.Callable[[int], NDArray[Any]]\n"
-        "\n.. py:class:: bnlib.sweep.Sweep\n```\n"
+        "\n.. py:class:: bnlib.evidence.sweep.Sweep\n```\n"
     )
 
-    @pytest.mark.parametrize("name", ["bnlib.sweep.Sweep", "bnlib.sweep.Sweeep"])
+    @pytest.mark.parametrize("name", ["bnlib.evidence.sweep.Sweep", "bnlib.evidence.sweep.Sweeep"])
     def test_in_a_signature(self, build, name: str) -> None:  # type: ignore[no-untyped-def]
         built = build({"index": self.SIGNATURE.replace("OWN", name)}, nitpicky=True)
         assert self.lost(built) == ([] if name.endswith("Sweep") else [name])
 
     def test_a_class_of_ours_needs_no_module(self, build) -> None:  # type: ignore[no-untyped-def]
-        import bnlib.sweep  # noqa: F401
+        import bnlib.evidence.sweep  # noqa: F401
 
         text = self.SIGNATURE.replace("OWN", "int") + "\n{py:class}`Sweep`\n"
         built = build({"index": text}, nitpicky=True)
         assert self.lost(built) == []
-        assert 'href="#bnlib.sweep.Sweep"' in built.page().split("</dl>")[-1]
+        assert 'href="#bnlib.evidence.sweep.Sweep"' in built.page().split("</dl>")[-1]
 
 
 def test_a_formula_keeps_its_punctuation(build) -> None:  # type: ignore[no-untyped-def]

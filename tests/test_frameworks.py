@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import require
 
-from bnlib.results import load_results, provenance
+from bnlib.evidence.store import load_results, provenance
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "frameworks.py"
 NAMES = {"PyTorch", "Keras", "Flax nnx", "Flax linen", "ONNX"}

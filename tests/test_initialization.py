@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.data import ImageData
-from bnlib.experiments import initialization as protocol
-from bnlib.experiments import initialization_map as maps
-from bnlib.experiments import initialization_signal as signal
-from bnlib.experiments.claims import initialization as claims
-from bnlib.experiments.claims import initialization_map as map_claims
-from bnlib.models import mlp
-from bnlib.train import reproducible
+from bnlib.experiments.initialization import initialization as protocol
+from bnlib.experiments.initialization import initialization_claims as claims
+from bnlib.experiments.initialization import initialization_map as maps
+from bnlib.experiments.initialization import initialization_map_claims as map_claims
+from bnlib.experiments.initialization import initialization_signal as signal
+from bnlib.lab.data import ImageData
+from bnlib.lab.models import mlp
+from bnlib.lab.train import reproducible
 
 
 def run(arm: str = "bn", side: int = -1, depth: int = 8) -> protocol.Run:

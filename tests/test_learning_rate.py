@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.experiments import learning_rate as protocol
-from bnlib.experiments import learning_rate_limit as limit
-from bnlib.experiments import learning_rate_step as step
-from bnlib.experiments.claims import learning_rate as claims
-from bnlib.experiments.claims import learning_rate_limit as limit_claims
+from bnlib.experiments.learning_rate import learning_rate as protocol
+from bnlib.experiments.learning_rate import learning_rate_claims as claims
+from bnlib.experiments.learning_rate import learning_rate_limit as limit
+from bnlib.experiments.learning_rate import learning_rate_limit_claims as limit_claims
+from bnlib.experiments.learning_rate import learning_rate_step as step
 
 
 def trainings(top: dict[str, float], part: str = "map") -> pd.DataFrame:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bnlib.experiments import noise, noise_conv
-from bnlib.experiments import noise_training as protocol
-from bnlib.experiments.claims import noise_conv as noise_conv_claims
-from bnlib.experiments.claims import noise_training as claims
+from bnlib.experiments.noise import noise, noise_conv, noise_conv_claims
+from bnlib.experiments.noise import noise_training as protocol
+from bnlib.experiments.noise import noise_training_claims as claims
 
 
 def record(run: protocol.Run, accuracy: float, again: float = 0.0) -> pd.DataFrame:

@@ -24,8 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bnlib
-from bnlib import page, plots
-from bnlib.stats import mean_band
+from bnlib.book import page, plots
+from bnlib.evidence.stats import mean_band
 
 Shown = list[tuple[dict[str, Any], dict[str, Any]]]
 ALT = "A line that rises from zero to one."

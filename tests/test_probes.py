@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.data import ImageData
-from bnlib.models import convnet, mlp
-from bnlib.probes import (
+from bnlib.lab.data import ImageData
+from bnlib.lab.models import convnet, mlp
+from bnlib.lab.probes import (
     Update,
     lengths,
     parameter_groups,

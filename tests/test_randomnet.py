@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.randomnet import Net, cosines, normalise, propagate
+from bnlib.lab.randomnet import Net, cosines, normalise, propagate
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The store: what is written is read back, damage is named, hashes see what matters."""
+"""The toys: what is written is read back, damage is named, hashes see what matters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from protocols import Run, flip_a_bit, measure
 
-from bnlib import claims, codehash, experiments, provenance, results, runner, verdicts, verify
-from bnlib.claims import Claim
+from bnlib import experiments
+from bnlib.book import ledger
+from bnlib.evidence import claims, codehash, provenance, runner, store, verify
+from bnlib.evidence.claims import Claim
+from bnlib.evidence.store import ResultsError
 from bnlib.experiments import Experiment, load, load_all
-from bnlib.results import ResultsError
 
 
 def final_loss(table: pd.DataFrame) -> pd.DataFrame:
@@ -39,19 +41,19 @@ TOY = Experiment("toy", "A toy", "toy", range(5), toy_runs, measure, 0.1, claims
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def toys(tmp_path: Path) -> Path:
     """Run the toy and return its store."""
     with ThreadPoolExecutor(1) as executor:
         runner.run_experiment(TOY, results=tmp_path, executor=executor)
     return tmp_path
 
 
-def test_round_trip(store: Path) -> None:
-    table = results.load_results("toy", store)
+def test_round_trip(toys: Path) -> None:
+    table = store.load_results("toy", toys)
     expected = pd.concat([measure(Run("toy", s)).assign(seed=s) for s in range(5)])
     assert table["value"].tolist() == expected["value"].tolist()
     assert list(table.columns) == ["kind", "seed", "seconds", "step", "metric", "value"]
-    info = results.provenance("toy", store)
+    info = store.provenance("toy", toys)
     assert info["seeds"] == list(range(5))
     assert info["runs"] == 5
     assert info["code_hash"] == codehash.code_hash(measure)
@@ -59,61 +61,61 @@ def test_round_trip(store: Path) -> None:
     assert {"commit", "clean", "date", "cpu", "versions", "grid_hash", "claims_hash"} <= set(info)
 
 
-def test_no_pickles(store: Path) -> None:
+def test_no_pickles(toys: Path) -> None:
     kinds = {path.suffix for path in store.rglob("*") if path.is_file()}
     assert kinds == {".parquet", ".json"}
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.95])
-def test_damaged_results_are_named(store: Path, keep: float) -> None:
-    path = store / "toy.parquet"
+def test_damaged_results_are_named(toys: Path, keep: float) -> None:
+    path = toys / "toy.parquet"
     raw = path.read_bytes()
     path.write_bytes(raw[: int(len(raw) * keep)])
     with pytest.raises(ResultsError, match=r"toy.parquet is damaged.*bnlib run toy"):
-        results.load_results("toy", store)
+        store.load_results("toy", toys)
 
 
-def test_flipped_bit_in_a_page_is_noticed(store: Path) -> None:
-    flip_a_bit(store / "toy.parquet")
+def test_flipped_bit_in_a_page_is_noticed(toys: Path) -> None:
+    flip_a_bit(toys / "toy.parquet")
     with pytest.raises(ResultsError, match="is damaged"):
-        results.load_results("toy", store)
+        store.load_results("toy", toys)
 
 
-def test_missing_and_damaged_provenance(store: Path) -> None:
+def test_missing_and_damaged_provenance(toys: Path) -> None:
     with pytest.raises(ResultsError, match="bnlib run other"):
-        results.provenance("other", store)
+        store.provenance("other", toys)
     with pytest.raises(ResultsError, match="bnlib run other"):
-        results.load_results("other", store)
-    (store / "toy.json").write_text("{")
+        store.load_results("other", toys)
+    (toys / "toy.json").write_text("{")
     with pytest.raises(ResultsError, match="is damaged"):
-        results.provenance("toy", store)
+        store.provenance("toy", toys)
 
 
-def test_verify_accepts_the_truth_and_names_a_lie(store: Path) -> None:
+def test_verify_accepts_the_truth_and_names_a_lie(toys: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         options = {"sample": 5, "seed": 0, "executor": executor, "results": store}
         checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
         assert [c.agrees for c in checks] == [True] * 5
-        table = results.load_results("toy", store)
+        table = store.load_results("toy", toys)
         table.loc[table["seed"] == 3, "value"] += 1e-15 + 1e-3
-        results.save_results("toy", table, store)
+        store.save_results("toy", table, toys)
         lies = [c for c in verify.verify([TOY], **options) if not c.agrees]  # type: ignore[arg-type]
     assert [c.run.seed for c in lies] == [3]
 
 
-def test_verify_on_another_processor_has_a_tolerance(store: Path) -> None:
-    info = results.provenance("toy", store)
-    results.save_provenance("toy", {**info, "cpu": "another one"}, store)
-    table = results.load_results("toy", store)
+def test_verify_on_another_processor_has_a_tolerance(toys: Path) -> None:
+    info = store.provenance("toy", toys)
+    store.save_provenance("toy", {**info, "cpu": "another one"}, toys)
+    table = store.load_results("toy", toys)
     with ThreadPoolExecutor(1) as executor:
         options = {"sample": 5, "seed": 0, "executor": executor, "results": store}
         for shift, agrees in ((1e-6, True), (1e-2, False)):
-            results.save_results("toy", table.assign(value=table["value"] + shift), store)
+            store.save_results("toy", table.assign(value=table["value"] + shift), toys)
             checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
             assert {c.agrees for c in checks} == {agrees}
 
 
-def test_verify_names_a_run_that_fails_and_results_of_another_version(store: Path) -> None:
+def test_verify_names_a_run_that_fails_and_results_of_another_version(toys: Path) -> None:
     def broken(run: Run) -> pd.DataFrame:
         raise ArithmeticError(f"seed {run.seed}")
 
@@ -122,64 +124,66 @@ def test_verify_names_a_run_that_fails_and_results_of_another_version(store: Pat
         checks = verify.verify([replace(TOY, measure=broken)], **options)  # type: ignore[arg-type]
         assert not any(check.agrees for check in checks)
         assert "cannot be repeated (ArithmeticError: seed" in checks[0].detail
-        table = results.load_results("toy", store)
-        results.save_results("toy", table.drop(columns="kind"), store)
+        table = store.load_results("toy", toys)
+        store.save_results("toy", table.drop(columns="kind"), toys)
         with pytest.raises(ResultsError, match=r"lack the factors kind.*bnlib run toy"):
             verify.verify([TOY], **options)  # type: ignore[arg-type]
 
 
-def test_restamp_records_the_new_hash(store: Path) -> None:
-    info = results.provenance("toy", store)
-    assert verify.outdated([TOY], store) == []
-    results.save_provenance("toy", {**info, "code_hash": "old"}, store)
-    assert verify.outdated([TOY], store) == [TOY]
-    verify.restamp(TOY, store)
-    assert results.provenance("toy", store) == info
+def test_restamp_records_the_new_hash(toys: Path) -> None:
+    info = store.provenance("toy", toys)
+    assert verify.outdated([TOY], toys) == []
+    store.save_provenance("toy", {**info, "code_hash": "old"}, toys)
+    assert verify.outdated([TOY], toys) == [TOY]
+    verify.restamp(TOY, toys)
+    assert store.provenance("toy", toys) == info
 
 
-def test_a_threshold_edited_after_the_run_is_flagged(store: Path) -> None:
-    ((found, edited),) = verdicts._judged(TOY, store)
+def test_a_threshold_edited_after_the_run_is_flagged(toys: Path) -> None:
+    ((found, edited),) = ledger._judged(TOY, toys)
     assert found.verdict == "supported"
     assert not edited
     later = replace(TOY, claims=(replace(CLAIM, support=0.6),))
-    ((_, edited),) = verdicts._judged(later, store)
+    ((_, edited),) = ledger._judged(later, toys)
     assert edited
     assert claims.claims_hash(later.claims) != claims.claims_hash(TOY.claims)
 
 
-def test_other_results_are_judged_by_themselves(store: Path) -> None:
-    table = results.load_results("toy", store)
-    results.save_results("toy", table.assign(value=1.0), store)
-    ((found, _),) = verdicts._judged(TOY, store)
+def test_other_results_are_judged_by_themselves(toys: Path) -> None:
+    table = store.load_results("toy", toys)
+    store.save_results("toy", table.assign(value=1.0), toys)
+    ((found, _),) = ledger._judged(TOY, toys)
     assert found.verdict == "refuted"
 
 
-def test_a_p_of_what_is_open_on_both_sides_is_missing(store: Path) -> None:
-    ((found, edited),) = verdicts._judged(TOY, store)
+def test_a_p_of_what_is_open_on_both_sides_is_missing(toys: Path) -> None:
+    ((found, edited),) = ledger._judged(TOY, toys)
     for censored, missing in (("low", False), ("both", True)):
-        row = verdicts._row(replace(found, censored=censored), 0.01, "toy", edited)
+        row = ledger._row(replace(found, censored=censored), 0.01, "toy", edited)
         assert math.isnan(row["p"]) == missing
 
 
 def test_a_protocol_has_its_claims_beside_it_and_is_short() -> None:
     folder = Path(experiments.__file__).parent
-    files = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
-    assert set(files) == {p.stem for p in (folder / "claims").glob("*.py")} - {"__init__"}
-    long = {name: n for name in files if (n := len(files[name].read_text().splitlines())) >= 150}
+    files = {path.stem: path for path in folder.glob("*/*.py") if path.stem != "__init__"}
+    protocols = {name for name in files if not name.endswith("_claims")}
+    assert protocols == {name.removesuffix("_claims") for name in files if name.endswith("_claims")}
+    assert protocols == set(experiments.names())
+    long = {n for n in protocols if len(files[n].read_text("utf-8").splitlines()) >= 150}
     assert not long, f"a protocol is read in one go: {long}"
 
 
 def test_every_claim_has_one_id_a_chapter_and_sources() -> None:
-    rows = verdicts.ledger()
+    rows = ledger.ledger()
     assert rows["id"].is_unique
     assert rows["sources"].map(len).min() > 0
     assert set(rows["verdict"]) <= {"supported", "refuted", "depends", "inconclusive", "not run"}
 
 
 def test_the_replication_judges_the_same_claims_on_other_seeds_at_the_same_rates() -> None:
-    folder = results.results_folder() / "replication"
+    folder = store.results_folder() / "replication"
     for experiment in load_all():
-        again, info = (results.provenance(experiment.name, f) for f in (folder, None))
+        again, info = (store.provenance(experiment.name, f) for f in (folder, None))
         assert again["clean"]
         assert not set(again["seeds"]) & set(info["seeds"])
         assert again["tuned"] == info["tuned"], experiment.name
@@ -188,18 +192,18 @@ def test_the_replication_judges_the_same_claims_on_other_seeds_at_the_same_rates
 
 def test_committed_results_are_those_of_the_code() -> None:
     for experiment in load_all():
-        info = results.provenance(experiment.name)
+        info = store.provenance(experiment.name)
         runs = experiment.runs(list(experiment.seeds), runner.tuned_rates(experiment))
         assert info["seeds"] == list(experiment.seeds)
         assert info["grid_hash"] == provenance.grid_hash(runs), experiment.name
         assert info["clean"], f"{experiment.name} was run on a tree with changes"
         assert info["tuned"] == json.loads(json.dumps(runner.tuned_rates(experiment)))
-    assert not verdicts.ledger()["edited"].any()
+    assert not ledger.ledger()["edited"].any()
 
 
 @pytest.mark.parametrize("folder", ["", "replication"])
 def test_no_code_behind_stored_results_has_changed(folder: str) -> None:
-    outdated = verify.outdated(load_all(), results.results_folder() / folder)
+    outdated = verify.outdated(load_all(), store.results_folder() / folder)
     assert [experiment.name for experiment in outdated] == []
 
 
@@ -207,4 +211,4 @@ def test_unknown_names_are_errors() -> None:
     with pytest.raises(ValueError, match=r"there are: .*convergence"):
         load("nothing")
     with pytest.raises(KeyError, match="bnlib claims"):
-        verdicts.judgement("nothing")
+        ledger.judgement("nothing")

@@ -14,16 +14,20 @@ from protocols import images
 from scipy.stats import wasserstein_distance
 from torch import nn
 
-from bnlib.claims import judge
-from bnlib.data import ImageData
-from bnlib.experiments import shift, shift_identities, shift_rates
-from bnlib.experiments.claims import shift as shift_claims
-from bnlib.experiments.claims import shift_identities as shift_identities_claims
-from bnlib.experiments.claims import shift_rates as shift_rates_claims
-from bnlib.models import mlp
-from bnlib.probes import covariate_shift, distribution_shift, gradient_shift, noisy_accuracy
-from bnlib.train import train
-from bnlib.variants import DistributionNoise, noisy_mlp
+from bnlib.evidence.claims import judge
+from bnlib.experiments.shift import (
+    shift,
+    shift_claims,
+    shift_identities,
+    shift_identities_claims,
+    shift_rates,
+    shift_rates_claims,
+)
+from bnlib.lab.data import ImageData
+from bnlib.lab.models import mlp
+from bnlib.lab.probes import covariate_shift, distribution_shift, gradient_shift, noisy_accuracy
+from bnlib.lab.train import train
+from bnlib.lab.variants import DistributionNoise, noisy_mlp
 
 
 def test_noise_is_what_its_docstring_says() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bnlib.claims import Claim, judge
-from bnlib.stats import (
+from bnlib.evidence.claims import Claim, judge
+from bnlib.evidence.stats import (
     arrivals,
     best_rates,
     bootstrap,

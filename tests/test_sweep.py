@@ -19,10 +19,10 @@ import pytest
 from conftest import lacks, require
 from protocols import Run, counting, flip_a_bit, measure
 
-import bnlib.sweep
-from bnlib.codehash import code_hash
-from bnlib.provenance import run_key
-from bnlib.sweep import SweepError, SweepInterrupted, connect, execute, process_pool, sweep
+import bnlib.evidence.sweep
+from bnlib.evidence.codehash import code_hash
+from bnlib.evidence.provenance import run_key
+from bnlib.evidence.sweep import SweepError, SweepInterrupted, connect, execute, process_pool, sweep
 
 RUNS = [Run("toy", seed) for seed in range(6)]
 HERE = Path(__file__).parent
@@ -164,7 +164,7 @@ def test_processes_are_as_many_as_may_be_used() -> None:
 
 
 def test_windows_takes_61_processes_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bnlib.sweep, "cpu_count", lambda: 96)
+    monkeypatch.setattr(bnlib.evidence.sweep, "cpu_count", lambda: 96)
     monkeypatch.setattr(sys, "platform", "win32")  # Python's own pool then refuses more
     for jobs in (None, 96):
         with process_pool(jobs) as pool:
@@ -197,7 +197,7 @@ SCRIPT = """
 import signal
 import sys
 from protocols import Run, measure
-from bnlib.sweep import SweepInterrupted, sweep
+from bnlib.evidence.sweep import SweepInterrupted, sweep
 if __name__ == "__main__":
     # As from a terminal; a shell's background jobs are started deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)

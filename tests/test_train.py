@@ -12,9 +12,9 @@ import torch
 from protocols import Run, images, measure
 from torch import nn
 
-from bnlib.models import convnet, initialize, mlp, resnet
-from bnlib.residual import residual_mlp
-from bnlib.train import accuracy, reproducible, schedule, train
+from bnlib.lab.models import convnet, initialize, mlp, resnet
+from bnlib.lab.residual import residual_mlp
+from bnlib.lab.train import accuracy, reproducible, schedule, train
 
 
 def by_hand(steps: int, lr: float) -> list[float]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from bnlib.lab.models import mlp
+from bnlib.lab.variants import Company, GhostNoise, GhostNorm, add_dropout
 from bnlib.layers import GhostBatchNorm
-from bnlib.models import mlp
-from bnlib.variants import Company, GhostNoise, GhostNorm, add_dropout
 
 SHAPES = [(12, 3), (12, 3, 5), (12, 3, 4, 2)]
 

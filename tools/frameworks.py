@@ -40,8 +40,8 @@ from bnlib.convert import (
     to_flax,
     to_keras,
 )
-from bnlib.provenance import stamp
-from bnlib.results import save_provenance, save_results
+from bnlib.evidence.provenance import stamp
+from bnlib.evidence.store import save_provenance, save_results
 
 LIBRARIES = ("tensorflow-cpu", "keras", "jax", "flax", "optax", "onnx", "onnxruntime")
 Array = np.ndarray

@@ -44,7 +44,7 @@ class Provenance(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Read the experiment's provenance."""
-        from bnlib.results import provenance
+        from bnlib.evidence.store import provenance
 
         name = self.arguments[0]
         try:
@@ -78,13 +78,15 @@ class ProtocolSource(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Read the two files."""
-        folder, file = ROOT / "bnlib" / "experiments", f"{self.arguments[0].replace('-', '_')}.py"
+        name = self.arguments[0].replace("-", "_")
+        paths = [*(ROOT / "bnlib" / "experiments").glob(f"*/{name}.py")]
+        if not paths:
+            LOG.warning("no such experiment: %s", name, location=self.get_location())
+            return []
+        claims = paths[0].with_name(f"{name}_claims.py")
         found: list[nodes.Node] = []
-        for title, path in (("protocol", folder / file), ("claims", folder / "claims" / file)):
+        for title, path in (("protocol", paths[0]), ("claims", claims)):
             shown = path.relative_to(ROOT).as_posix()
-            if not path.is_file():
-                LOG.warning("no such experiment: %s", shown, location=self.get_location())
-                return []
             self.env.note_dependency(str(path))
             found.append(_folded(path, f"The {title}: {shown}"))
         return found

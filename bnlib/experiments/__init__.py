@@ -1,8 +1,8 @@
 """The experiments of the book.
 
-Each is two modules of one name: the protocol here (what is run, and how it is measured), and in
-`claims` what is asserted of it, with the statistics that settle it. Claims know the protocol; a
-protocol knows nothing of its claims.
+Each is two modules in the folder of its chapter: the protocol, ``NAME.py`` (what is run, and how
+it is measured), and ``NAME_claims.py``, what is asserted of it, with the statistics that settle
+it. Claims know the protocol; a protocol knows nothing of its claims.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 import pandas as pd
 
-from bnlib.claims import Claim
+from bnlib.evidence.claims import Claim
 
 Tuned = dict[str, Any]
 
@@ -51,7 +52,7 @@ class Experiment:
     timed : bool
         Whether the values are timings, which no second run repeats to the bit.
     claims : tuple of Claim
-        What the experiment judges; `load` takes it from the module of that name in `claims`.
+        What the experiment judges; `load` takes it from ``NAME_claims.py``.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Experiment:
 
 def names() -> list[str]:
     """Return the names of all experiments, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return sorted(_modules())
 
 
 def load(name: str) -> Experiment:
@@ -83,12 +84,22 @@ def load(name: str) -> Experiment:
     ValueError
         If there is none of that name.
     """
-    if name not in names():
-        raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(names())}")
-    protocol: Experiment = import_module(f"{__name__}.{name}").PROTOCOL
-    return replace(protocol, claims=import_module(f"{__name__}.claims.{name}").CLAIMS)
+    modules = _modules()
+    if name not in modules:
+        raise ValueError(
+            f"there is no experiment {name!r}; there are: {', '.join(sorted(modules))}"
+        )
+    protocol: Experiment = import_module(modules[name]).PROTOCOL
+    return replace(protocol, claims=import_module(f"{modules[name]}_claims").CLAIMS)
 
 
 def load_all() -> list[Experiment]:
     """Return all experiments."""
     return [load(name) for name in names()]
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the module of each protocol: one beside which stand its claims."""
+    found = {m.name for m in pkgutil.walk_packages(__path__, f"{__name__}.") if not m.ispkg}
+    return {name.rpartition(".")[2]: name for name in found if f"{name}_claims" in found}

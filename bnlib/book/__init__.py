@@ -1,0 +1,1 @@
+"""What the pages call: figures, numbers and tables, the ledger, the sayings."""

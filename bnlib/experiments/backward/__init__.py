@@ -1,0 +1,1 @@
+"""How gradients pass through the layer."""

@@ -1,1 +1,0 @@
-"""What is asserted of each experiment, and the statistics that settle it."""

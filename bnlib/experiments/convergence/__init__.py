@@ -1,0 +1,1 @@
+"""Whether training is faster."""

@@ -1,0 +1,1 @@
+"""What happens to gradients and signals in depth."""

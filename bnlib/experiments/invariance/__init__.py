@@ -1,0 +1,1 @@
+"""What scale invariance does to weights and rates."""

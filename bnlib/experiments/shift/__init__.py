@@ -1,0 +1,1 @@
+"""Whether covariate shift explains anything."""

@@ -1,0 +1,1 @@
+"""What experiments are made of: data, models, training, and what is measured on the way."""
