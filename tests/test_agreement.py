@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from bnlib.evidence.agreement import Agreement, compare
+from bnlib.evidence.experiment import Experiment
 from bnlib.evidence.store import has_results, load_results
 from bnlib.evidence.verify import stored_runs
-from bnlib.experiments import Experiment, load, load_all
+from bnlib.experiments import load, load_all
 
 SEEDS = range(6)
 

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
-
 from bnlib.lab.randomnet import Net, cosines, normalise, propagate
+from torch import nn
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pybtex.database import Entry, parse_string
 
-from bnlib.experiments import Experiment, load_all
+from bnlib.evidence.experiment import Experiment
+from bnlib.experiments import load_all
 
 ROOT = Path(__file__).resolve().parents[1]
 BIB = (ROOT / "references.bib").read_text(encoding="utf-8")

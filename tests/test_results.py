@@ -16,8 +16,9 @@ from bnlib import experiments
 from bnlib.book import ledger
 from bnlib.evidence import claims, codehash, provenance, runner, store, verify
 from bnlib.evidence.claims import Claim
+from bnlib.evidence.experiment import Experiment
 from bnlib.evidence.store import ResultsError
-from bnlib.experiments import Experiment, load, load_all
+from bnlib.experiments import load, load_all
 
 
 def final_loss(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,18 +13,14 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bnlib.evidence.claims import Claim, judge
-from bnlib.evidence.stats import (
+from bnlib.evidence.stats import bootstrap, holm, mean_band, paired_t, steps_to
+from bnlib.evidence.tables import (
     arrivals,
     best_rates,
-    bootstrap,
     fastest_rates,
     final_accuracy,
-    holm,
     log_ratio,
-    mean_band,
     paired,
-    paired_t,
-    steps_to,
     worst,
 )
 

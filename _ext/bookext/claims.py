@@ -14,7 +14,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from bnlib.book.page import effect, number, p_value
+from bnlib.book.numbers import effect, number, p_value
 
 LOG = logging.getLogger(__name__)
 LEDGER = "chapters/ledger"

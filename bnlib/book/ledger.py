@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bnlib.evidence.claims import Claim, Judgement, claims_hash, holm_by_chapter, judge
+from bnlib.evidence.experiment import Experiment
 from bnlib.evidence.store import (
     ResultsError,
     existing_folder,
@@ -17,7 +18,7 @@ from bnlib.evidence.store import (
     load_results,
     provenance,
 )
-from bnlib.experiments import Experiment, load_all
+from bnlib.experiments import load_all
 
 COLUMNS = (
     "id", "chapter", "kind", "statement", "sources", "estimate", "ci_low", "ci_high", "p", "n",

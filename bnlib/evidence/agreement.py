@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnlib.experiments import Experiment
+from bnlib.evidence.experiment import Experiment
 
 TIGHT = 1e-4  # of the largest magnitude of the metric in the setting
 LOOSE = 2.0  # ranges over the seeds of the setting

@@ -11,6 +11,7 @@ from typing import Any
 
 from bnlib.evidence.claims import claims_hash
 from bnlib.evidence.codehash import code_hash
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.evidence.provenance import grid_hash, stamp
 from bnlib.evidence.store import (
     ResultsError,
@@ -22,7 +23,6 @@ from bnlib.evidence.store import (
     save_results,
 )
 from bnlib.evidence.sweep import sweep
-from bnlib.experiments import Experiment, Tuned
 from bnlib.files import make_writable
 
 Progress = Callable[[str, int, int], None]

@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from bnlib.evidence.sweep import read_table, write_table
+from bnlib.evidence.store import write_table
+from bnlib.evidence.sweep import read_table
 from bnlib.files import atomic_write
 
 CHECKOUT = Path(__file__).parents[2]
@@ -149,3 +151,15 @@ def save_provenance(name: str, content: dict[str, Any], results: Path | str | No
 
 def _table_path(name: str, folder: Path, part: str | None) -> Path:
     return folder / (f"{name}.{part}.parquet" if part else f"{name}.parquet")
+
+
+def write_table(path: Path, table: pd.DataFrame, metadata: dict[str, str]) -> None:
+    """Write Parquet with page checksums, by an atomic rename within the folder."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **_bytes(metadata)})
+    with atomic_write(path) as file:
+        pq.write_table(arrow, file, write_page_checksum=True, compression="zstd")
+
+
+def _bytes(metadata: dict[str, str]) -> dict[bytes, bytes]:
+    return {key.encode(): value.encode() for key, value in metadata.items()}

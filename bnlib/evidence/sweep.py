@@ -29,7 +29,8 @@ from joblib import cpu_count
 from bnlib.evidence import signals
 from bnlib.evidence.codehash import code_hash
 from bnlib.evidence.provenance import run_key
-from bnlib.files import atomic_write, make_writable
+from bnlib.evidence.store import write_table
+from bnlib.files import make_writable
 
 Measure = Callable[[Any], pd.DataFrame]
 Report = Callable[[str], None]
@@ -143,14 +144,6 @@ def connect(address: str) -> Executor:
     # A run is repeated on another worker when its own one dies; each has its own key.
     executor: Executor = client.get_executor(pure=False)
     return executor
-
-
-def write_table(path: Path, table: pd.DataFrame, metadata: dict[str, str]) -> None:
-    """Write Parquet with page checksums, by an atomic rename within the folder."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **_bytes(metadata)})
-    with atomic_write(path) as file:
-        pq.write_table(arrow, file, write_page_checksum=True, compression="zstd")
 
 
 def read_table(path: Path) -> pa.Table:
@@ -301,7 +294,3 @@ def _silent(done: int, total: int) -> None:
 
 def _text(run: Any) -> str:
     return json.dumps(dataclasses.asdict(run), sort_keys=True)
-
-
-def _bytes(metadata: dict[str, str]) -> dict[bytes, bytes]:
-    return {key.encode(): value.encode() for key, value in metadata.items()}

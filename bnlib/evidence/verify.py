@@ -15,6 +15,7 @@ import pandas as pd
 
 from bnlib.evidence.agreement import compare
 from bnlib.evidence.codehash import code_hash
+from bnlib.evidence.experiment import Experiment
 from bnlib.evidence.provenance import cpu_model, torch_version
 from bnlib.evidence.runner import tuned_rates
 from bnlib.evidence.store import (
@@ -25,7 +26,6 @@ from bnlib.evidence.store import (
     save_provenance,
 )
 from bnlib.evidence.sweep import execute
-from bnlib.experiments import Experiment
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.train import reproducible
 
 SEEDS = range(10)

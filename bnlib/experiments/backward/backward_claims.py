@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import worst
+from bnlib.evidence.tables import worst
 from bnlib.experiments.backward.backward import RATE, STEPS, TARGET_SCALE
 
 

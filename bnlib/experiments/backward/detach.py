@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bnlib.evidence.stats import best_rates
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import best_rates
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init, mlp
 from bnlib.lab.train import Probe, accuracy, reproducible, train

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnlib.evidence.stats import fastest_rates
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import fastest_rates
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init, mlp
 from bnlib.lab.probes import sigmoid_inputs

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import arrivals, log_ratio
+from bnlib.evidence.tables import arrivals, log_ratio
 from bnlib.experiments.convergence.convergence import FIGURE1_STEPS, TARGET
 
 SETTLED = 1_000  # from this step on the drift of figure 1's distributions is averaged

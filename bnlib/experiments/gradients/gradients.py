@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab import meanfield
 from bnlib.lab.randomnet import Net, propagate
 from bnlib.lab.train import reproducible

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnlib.evidence.stats import best_rates
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import best_rates
 from bnlib.lab.data import prepared
 from bnlib.lab.models import mlp
 from bnlib.lab.residual import residual_mlp

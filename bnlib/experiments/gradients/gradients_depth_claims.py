@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import paired
+from bnlib.evidence.tables import paired
 from bnlib.experiments.gradients.gradients_depth import DEPTHS, final
 
 

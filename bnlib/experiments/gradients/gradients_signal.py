@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.data import prepared
 from bnlib.lab.randomnet import ACTS, Net, cosines, normalise, propagate
 from bnlib.lab.train import reproducible

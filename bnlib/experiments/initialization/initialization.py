@@ -13,8 +13,8 @@ from functools import partial
 import pandas as pd
 from torch import nn
 
-from bnlib.evidence.stats import fastest_rates
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import fastest_rates
 from bnlib.lab.data import prepared
 from bnlib.lab.models import mlp
 from bnlib.lab.residual import Branch, residual_mlp

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnlib.evidence.stats import fastest_rates
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import fastest_rates
 from bnlib.experiments.initialization.initialization import TARGET, trained
 from bnlib.experiments.initialization.initialization import Run as Training
 

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import arrivals, log_ratio
+from bnlib.evidence.tables import arrivals, log_ratio
 from bnlib.experiments.initialization.initialization import TARGET
 from bnlib.experiments.initialization.initialization_deep import RIVALS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import worst
+from bnlib.evidence.tables import worst
 
 _exact = partial(Claim, chapter="invariance", kind="exact", expected=0.0, tolerance=1e-9)
 CLAIMS = (

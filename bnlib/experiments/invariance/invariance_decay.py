@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.data import ImageData, digits
 from bnlib.lab.models import mlp
 from bnlib.lab.probes import Update, parameter_groups, scale_invariant, updates

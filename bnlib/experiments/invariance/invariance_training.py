@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.data import ImageData, prepared
 from bnlib.lab.models import mlp
 from bnlib.lab.probes import lengths, parameter_groups, rescaling, scale_invariant

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.train import reproducible
 
 SEEDS = range(10)

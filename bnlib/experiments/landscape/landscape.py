@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.evidence.stats import best_rates, final_accuracy
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import best_rates, final_accuracy
 from bnlib.lab.curvature import survey
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init, Norm, mlp

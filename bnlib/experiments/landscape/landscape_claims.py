@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import final_accuracy
+from bnlib.evidence.tables import final_accuracy
 from bnlib.experiments.landscape.landscape import KEYS
 
 

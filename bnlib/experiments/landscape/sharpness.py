@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab import curvature
 from bnlib.lab.models import mlp
 from bnlib.lab.train import reproducible

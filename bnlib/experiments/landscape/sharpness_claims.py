@@ -6,7 +6,7 @@ import math
 from functools import partial
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import worst
+from bnlib.evidence.tables import worst
 
 _exact = partial(
     Claim, chapter="landscape", kind="exact", sources=("vanlaarhoven2017", "lyu2022"),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import nn
 
-from bnlib.evidence.stats import best_rates, final_accuracy
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.evidence.tables import best_rates, final_accuracy
 from bnlib.lab.data import prepared
 from bnlib.lab.ensemble import train_rates
 from bnlib.lab.models import Init, mlp

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import paired
+from bnlib.evidence.tables import paired
 from bnlib.experiments.learning_rate.learning_rate_batch import LARGE, SMALL, TRAINS, scores
 
 

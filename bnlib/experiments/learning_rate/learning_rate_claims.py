@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import final_accuracy
+from bnlib.evidence.tables import final_accuracy
 from bnlib.experiments.learning_rate.learning_rate import INITS, KEYS, RATES
 
 TRAINS, NEAR = 0.5, 0.02  # a rate trains: accuracy TRAINS; is good: NEAR the best

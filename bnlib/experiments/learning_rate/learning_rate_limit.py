@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.experiments.learning_rate.learning_rate import BATCH, DEPTHS, RATES, network
 from bnlib.lab.curvature import hessian_product, loss_surface, top_eigenvalue
 from bnlib.lab.data import prepared

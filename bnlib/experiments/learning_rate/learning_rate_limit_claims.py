@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import final_accuracy, paired
+from bnlib.evidence.tables import final_accuracy, paired
 from bnlib.experiments.learning_rate.learning_rate_claims import TRAINS
 from bnlib.experiments.learning_rate.learning_rate_limit import SPLIT_DEPTH, SPLIT_RATES
 

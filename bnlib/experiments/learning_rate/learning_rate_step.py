@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.experiments.learning_rate.learning_rate import ARMS, DEPTHS, WIDTH, network
 from bnlib.lab.data import prepared
 from bnlib.lab.models import mlp

@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import paired
+from bnlib.evidence.tables import paired
 
 
 def theorem(table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from functools import partial
 
 import pandas as pd
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Norm, mlp
 from bnlib.lab.probes import recalibrated

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init
 from bnlib.lab.probes import covariate_shift, noisy_accuracy

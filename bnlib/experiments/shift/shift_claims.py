@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import arrivals, log_ratio
+from bnlib.evidence.tables import arrivals, log_ratio
 from bnlib.experiments.shift.shift import DOSES, KEYS, OFF, OFF_BATCH, ON, ON_BATCH, TARGET
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bnlib.experiments import Experiment, Tuned
+from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.lab.curvature import mixed_product
 from bnlib.lab.models import mlp
 from bnlib.lab.probes import distribution_shift, gradient_shift, sgd_step

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
-from bnlib.evidence.stats import worst
+from bnlib.evidence.tables import worst
 
 
 def number(table: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
