@@ -99,7 +99,7 @@ def test_measuring_reaches_nothing_that_judges_or_shows() -> None:
     [
         ("from bnlib import BatchNorm1d\n\ndef f(x):\n    return BatchNorm1d(x)\n", "bnlib itself"),
         ("import bnlib\n\ndef f(x):\n    return bnlib.mlp(x)\n", "bnlib itself"),
-        ("from bnlib import curvature\n\ndef f(x):\n    return x(curvature)\n", "as a whole"),
+        ("from bnlib.lab import curvature\n\ndef f(x):\n    return x(curvature)\n", "as a whole"),
         ("f = lambda x: x\n", "not defined by name"),
     ],
 )

@@ -421,7 +421,7 @@ def test_figures_are_shown_in_a_plain_notebook(tmp_path: Path) -> None:
     client = require("nbclient").NotebookClient
     source = (
         "import os; os.environ.pop('BNLIB_BOOK', None)\n"
-        "import matplotlib.pyplot as plt\nfrom bnlib import page\npage.setup()\n"
+        "import matplotlib.pyplot as plt\nfrom bnlib.book import page\npage.setup()\n"
         "fig, ax = plt.subplots()\npage.glue('n', 3)\n"
         "page.figure(fig, 'f', alt='An empty pair of axes.')"
     )

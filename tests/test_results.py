@@ -63,7 +63,7 @@ def test_round_trip(toys: Path) -> None:
 
 
 def test_no_pickles(toys: Path) -> None:
-    kinds = {path.suffix for path in store.rglob("*") if path.is_file()}
+    kinds = {path.suffix for path in toys.rglob("*") if path.is_file()}
     assert kinds == {".parquet", ".json"}
 
 
@@ -94,7 +94,7 @@ def test_missing_and_damaged_provenance(toys: Path) -> None:
 
 def test_verify_accepts_the_truth_and_names_a_lie(toys: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
-        options = {"sample": 5, "seed": 0, "executor": executor, "results": store}
+        options = {"sample": 5, "seed": 0, "executor": executor, "results": toys}
         checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
         assert [c.agrees for c in checks] == [True] * 5
         table = store.load_results("toy", toys)
@@ -109,7 +109,7 @@ def test_verify_on_another_processor_has_a_tolerance(toys: Path) -> None:
     store.save_provenance("toy", {**info, "cpu": "another one"}, toys)
     table = store.load_results("toy", toys)
     with ThreadPoolExecutor(1) as executor:
-        options = {"sample": 5, "seed": 0, "executor": executor, "results": store}
+        options = {"sample": 5, "seed": 0, "executor": executor, "results": toys}
         for shift, agrees in ((1e-6, True), (1e-2, False)):
             store.save_results("toy", table.assign(value=table["value"] + shift), toys)
             checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def test_verify_names_a_run_that_fails_and_results_of_another_version(toys: Path
         raise ArithmeticError(f"seed {run.seed}")
 
     with ThreadPoolExecutor(1) as executor:
-        options = {"sample": 2, "seed": 0, "executor": executor, "results": store}
+        options = {"sample": 2, "seed": 0, "executor": executor, "results": toys}
         checks = verify.verify([replace(TOY, measure=broken)], **options)  # type: ignore[arg-type]
         assert not any(check.agrees for check in checks)
         assert "cannot be repeated (ArithmeticError: seed" in checks[0].detail

@@ -224,9 +224,12 @@ def _canonical(node: Any) -> str:
     """Return a tree as text that no version of Python writes otherwise.
 
     `ast.dump` shows fields that only some versions have; here an empty field is not shown at all.
+    Nor are the empty texts that Python 3.12.1 puts at the end of a format such as ``{a:>{b}}``.
     """
     if isinstance(node, ast.Constant):
         return f"Constant({node.value!r})"
+    if isinstance(node, ast.JoinedStr):
+        node = ast.JoinedStr([v for v in node.values if getattr(v, "value", None) != ""])
     if isinstance(node, ast.AST):
         fields = [(name, getattr(node, name, None)) for name in node._fields if name != "ctx"]
         shown = [f"{name}={_canonical(part)}" for name, part in fields if part not in (None, [])]
