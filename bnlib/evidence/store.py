@@ -14,8 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bnlib.evidence.store import write_table
-from bnlib.evidence.sweep import read_table
 from bnlib.files import atomic_write
 
 CHECKOUT = Path(__file__).parents[2]
@@ -163,3 +161,16 @@ def write_table(path: Path, table: pd.DataFrame, metadata: dict[str, str]) -> No
 
 def _bytes(metadata: dict[str, str]) -> dict[bytes, bytes]:
     return {key.encode(): value.encode() for key, value in metadata.items()}
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read Parquet, its checksums compared; an error of the system has an ``errno``, damage none.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        If the file cannot be read or is damaged.
+    """
+    with path.open("rb") as file:  # by pyarrow a folder would be damage
+        # threads would gain nothing on tables of this size
+        return pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)

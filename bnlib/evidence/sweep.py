@@ -23,13 +23,12 @@ from unittest import mock
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from joblib import cpu_count
 
 from bnlib.evidence import signals
 from bnlib.evidence.codehash import code_hash
 from bnlib.evidence.provenance import run_key
-from bnlib.evidence.store import write_table
+from bnlib.evidence.store import read_table, write_table
 from bnlib.files import make_writable
 
 Measure = Callable[[Any], pd.DataFrame]
@@ -144,19 +143,6 @@ def connect(address: str) -> Executor:
     # A run is repeated on another worker when its own one dies; each has its own key.
     executor: Executor = client.get_executor(pure=False)
     return executor
-
-
-def read_table(path: Path) -> pa.Table:
-    """Read Parquet, its checksums compared; an error of the system has an ``errno``, damage none.
-
-    Raises
-    ------
-    OSError, pyarrow.ArrowException
-        If the file cannot be read or is damaged.
-    """
-    with path.open("rb") as file:  # by pyarrow a folder would be damage
-        # threads would gain nothing on tables of this size
-        return pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
 
 
 def _measure_all(

@@ -8,15 +8,10 @@ it. Claims know the protocol; a protocol knows nothing of its claims.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from typing import Any
 
-import pandas as pd
-
-from bnlib.evidence.claims import Claim as Claim
 from bnlib.evidence.experiment import Experiment
 
 

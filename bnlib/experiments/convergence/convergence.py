@@ -14,9 +14,9 @@ import pandas as pd
 
 from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.evidence.tables import fastest_rates
+from bnlib.experiments.convergence.probes import sigmoid_inputs
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init, mlp
-from bnlib.lab.probes import sigmoid_inputs
 from bnlib.lab.train import reproducible, schedule, train
 
 SEEDS, FIGURE1_SEEDS, TUNING_SEEDS = range(10), 5, (9101, 9102)

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 
 from bnlib.evidence.experiment import Experiment, Tuned
-from bnlib.lab import meanfield
-from bnlib.lab.randomnet import Net, propagate
+from bnlib.experiments.gradients import meanfield
+from bnlib.experiments.gradients.randomnet import Net, propagate
 from bnlib.lab.train import reproducible
 
 SEEDS, DEPTH, WIDTH = range(10), 50, 800

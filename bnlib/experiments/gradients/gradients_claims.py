@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bnlib.evidence.claims import Claim
+from bnlib.experiments.gradients import meanfield
 from bnlib.experiments.gradients.gradients import BATCHES, LINEAR_BATCHES
-from bnlib.lab import meanfield
 
 LOW, HIGH = 10, 40  # growth per layer is taken between these two layers
 

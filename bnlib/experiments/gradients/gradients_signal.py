@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.gradients.randomnet import ACTS, Net, cosines, normalise, propagate
 from bnlib.lab.data import prepared
-from bnlib.lab.randomnet import ACTS, Net, cosines, normalise, propagate
 from bnlib.lab.train import reproducible
 
 SEEDS, DEPTH, WIDTH = range(10), 50, 800

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bnlib.evidence.claims import Claim
 from bnlib.experiments.gradients.gradients_signal import BATCHES, BLOCKS, DEPTH, SETTLED
-from bnlib.lab.meanfield import RELU_SHARE, kernel1, plain_cosine, residual_spread
+from bnlib.experiments.gradients.meanfield import RELU_SHARE, kernel1, plain_cosine, residual_spread
 
 
 def wide(table: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.invariance.weights import parameter_groups, scale_invariant, updates
 from bnlib.lab.data import ImageData, digits
 from bnlib.lab.models import mlp
-from bnlib.lab.probes import parameter_groups, scale_invariant, updates
 from bnlib.lab.train import reproducible
 
 SEEDS = range(10)

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.invariance.weights import Update, parameter_groups, scale_invariant, updates
 from bnlib.lab.data import ImageData, digits
 from bnlib.lab.models import mlp
-from bnlib.lab.probes import Update, parameter_groups, scale_invariant, updates
 from bnlib.lab.train import reproducible
 
 SEEDS = range(10)

@@ -16,9 +16,14 @@ import torch
 from torch import nn
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.invariance.weights import (
+    lengths,
+    parameter_groups,
+    rescaling,
+    scale_invariant,
+)
 from bnlib.lab.data import ImageData, prepared
 from bnlib.lab.models import mlp
-from bnlib.lab.probes import lengths, parameter_groups, rescaling, scale_invariant
 from bnlib.lab.train import accuracy, reproducible
 
 SEEDS, TUNING_SEEDS = range(10), (9401, 9402)

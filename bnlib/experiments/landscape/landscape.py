@@ -19,11 +19,11 @@ from torch import nn
 
 from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.evidence.tables import best_rates, final_accuracy
+from bnlib.experiments.landscape.lp_norm import LpNorm1d
 from bnlib.lab.curvature import survey
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init, Norm, mlp
 from bnlib.lab.train import reproducible, train
-from bnlib.lab.variants import LpNorm1d
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
 NORMS: dict[str, Norm] = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.noise.probes import channel_noise
 from bnlib.lab.data import prepared
 from bnlib.lab.models import convnet
-from bnlib.lab.probes import channel_noise
 from bnlib.lab.train import reproducible, train
 
 SEEDS, STEPS, POPULATION = range(10), 150, 2_000

@@ -15,12 +15,13 @@ from functools import partial
 import pandas as pd
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.noise.layers import GhostNoise, GhostNorm
+from bnlib.experiments.noise.networks import Company, add_dropout
+from bnlib.experiments.noise.probes import recalibrated
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Norm, mlp
-from bnlib.lab.probes import recalibrated
 from bnlib.lab.residual import residual_mlp
 from bnlib.lab.train import reproducible, train
-from bnlib.lab.variants import Company, GhostNoise, GhostNorm, add_dropout
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
 IMAGES, BATCH, EXTRA, GHOST, DROPS = 1_024, 128, 384, 16, (0.2, 0.5)

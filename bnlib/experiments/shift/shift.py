@@ -18,11 +18,11 @@ import pandas as pd
 from torch import nn
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.shift.layers import noisy_mlp
+from bnlib.experiments.shift.probes import covariate_shift, noisy_accuracy
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init
-from bnlib.lab.probes import covariate_shift, noisy_accuracy
 from bnlib.lab.train import reproducible, schedule, train
-from bnlib.lab.variants import noisy_mlp
 
 SEEDS = range(10)
 NETS: dict[str, tuple[Init, float]] = {"sigmoid": ("xavier", 0.5), "relu": ("he", 0.1)}

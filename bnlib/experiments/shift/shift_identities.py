@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from bnlib.evidence.experiment import Experiment, Tuned
+from bnlib.experiments.shift.layers import DistributionNoise, Jumps
+from bnlib.experiments.shift.probes import distribution_shift, gradient_shift, sgd_step
 from bnlib.lab.curvature import mixed_product
 from bnlib.lab.models import mlp
-from bnlib.lab.probes import distribution_shift, gradient_shift, sgd_step
 from bnlib.lab.train import reproducible
-from bnlib.lab.variants import DistributionNoise, Jumps
 
 SEEDS = range(10)
 CHANNELS, DOSE, TAUS = 200_000, 4.0, (0, 3, 30)

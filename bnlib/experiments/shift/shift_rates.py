@@ -13,10 +13,10 @@ import pandas as pd
 
 from bnlib.evidence.experiment import Experiment, Tuned
 from bnlib.evidence.tables import fastest_rates
+from bnlib.experiments.shift.layers import noisy_mlp
 from bnlib.lab.data import prepared
 from bnlib.lab.models import Init
 from bnlib.lab.train import reproducible, schedule, train
-from bnlib.lab.variants import noisy_mlp
 
 SEEDS, TUNING_SEEDS = range(10), (9301, 9302)
 NETS: dict[str, Init] = {"sigmoid": "xavier", "relu": "he"}

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from bnlib.lab.data import ImageData
-from bnlib.lab.models import convnet, mlp
-from bnlib.lab.probes import (
+from bnlib.experiments.invariance.weights import (
     Update,
     lengths,
     parameter_groups,
     rescaling,
     scale_invariant,
-    sgd_step,
     updates,
-)  # fmt: skip
+)
+from bnlib.experiments.shift.probes import sgd_step
+from bnlib.lab.data import ImageData
+from bnlib.lab.models import convnet, mlp
 
 
 def toy() -> ImageData:

@@ -12,7 +12,7 @@ from pybtex.database import Entry, parse_string
 from bnlib.evidence.experiment import Experiment
 from bnlib.experiments import load_all
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BIB = (ROOT / "references.bib").read_text(encoding="utf-8")
 ENTRIES: dict[str, Entry] = dict(parse_string(BIB, "bibtex").entries.items())
 PAGES = sorted([*ROOT.glob("chapters/*.md"), *ROOT.glob("*.md")])

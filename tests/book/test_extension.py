@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import require
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "_ext")]
 
 for module in ("sphinx", "myst_nb", "sphinx_design"):

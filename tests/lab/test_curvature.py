@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bnlib.experiments.landscape.lp_norm import LpNorm1d
 from bnlib.lab.curvature import (
     along,
     fisher_product,
@@ -24,7 +25,6 @@ from bnlib.lab.curvature import (
 )
 from bnlib.lab.models import mlp
 from bnlib.lab.train import reproducible
-from bnlib.lab.variants import LpNorm1d
 
 NORMS = {"none": "none", "bn": "bn", "l1": partial(LpNorm1d, p=1)}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import dblquad, quad
 
-from bnlib.lab import meanfield
+from bnlib.experiments.gradients import meanfield
 
 
 def density(x: float, y: float, c: float) -> float:

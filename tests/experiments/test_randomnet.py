@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from bnlib.lab.randomnet import Net, cosines, normalise, propagate
 from torch import nn
+
+from bnlib.experiments.gradients.randomnet import Net, cosines, normalise, propagate
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from bnlib.experiments.noise.probes import channel_noise, recalibrated
 from bnlib.lab.data import ImageData
 from bnlib.lab.models import mlp
-from bnlib.lab.probes import channel_noise, recalibrated
 
 
 @pytest.mark.parametrize("same", [False, True])

@@ -24,7 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bnlib
-from bnlib.book import page, plots
+from bnlib.book import page, palette, plots
+from bnlib.book.numbers import effect, number, p_value
 from bnlib.evidence.stats import mean_band
 
 Shown = list[tuple[dict[str, Any], dict[str, Any]]]
@@ -131,23 +132,23 @@ class TestNumbers:
         ],
     )
     def test_number(self, value: object, text: str) -> None:
-        assert page.number(value) == text
+        assert number(value) == text
 
     def test_effect_has_two_digits_of_its_interval(self) -> None:
-        assert page.effect(1.21347, 1.21218, 1.21472) == "1.2135 [1.2122,\u00a01.2147]"
-        assert page.effect(10.2, 6.1, 17.2) == "10 [6,\u00a017]"
-        assert page.effect(0.0, -0.31, 0.3) == "0.00 [−0.31,\u00a00.30]"
-        assert page.effect(18.8, 15.5, math.inf) == "18.8 [15.5,\u00a0∞]"
-        assert page.effect(77.0, 77.0, 77.0) == "77 [77,\u00a077]"
-        assert page.effect(77.0, 77.0, 77.0 + 2e-14) == "77 [77,\u00a077]"
-        assert page.effect(5.24e5, 5.1e5, 5.4e5) == "5.24×10⁵ [5.1×10⁵,\u00a05.4×10⁵]"
-        assert page.effect(math.nan, math.nan, math.nan) == "–"
+        assert effect(1.21347, 1.21218, 1.21472) == "1.2135 [1.2122,\u00a01.2147]"
+        assert effect(10.2, 6.1, 17.2) == "10 [6,\u00a017]"
+        assert effect(0.0, -0.31, 0.3) == "0.00 [−0.31,\u00a00.30]"
+        assert effect(18.8, 15.5, math.inf) == "18.8 [15.5,\u00a0∞]"
+        assert effect(77.0, 77.0, 77.0) == "77 [77,\u00a077]"
+        assert effect(77.0, 77.0, 77.0 + 2e-14) == "77 [77,\u00a077]"
+        assert effect(5.24e5, 5.1e5, 5.4e5) == "5.24×10⁵ [5.1×10⁵,\u00a05.4×10⁵]"
+        assert effect(math.nan, math.nan, math.nan) == "–"
 
     @pytest.mark.parametrize(
         ("value", "text"), [(0.04321, "0.043"), (2e-5, "< 0.001"), (None, "–"), (1.0, "1")]
     )
     def test_p_value(self, value: object, text: str) -> None:
-        assert page.p_value(value) == text
+        assert p_value(value) == text
 
 
 class TestFigure:
@@ -218,15 +219,15 @@ def contrast(*colors: Any) -> float:
 
 class TestPalette:
     def test_each_normaliser_has_colour_line_and_name(self) -> None:
-        assert plots.COLORS.keys() == plots.LINES.keys() == plots.NAMES.keys()
-        looks = [(plots.COLORS[k], str(plots.LINES[k])) for k in plots.COLORS]
+        assert palette.COLORS.keys() == palette.LINES.keys() == palette.NAMES.keys()
+        looks = [(palette.COLORS[k], str(palette.LINES[k])) for k in palette.COLORS]
         assert len(set(looks)) == len(looks)
-        assert len(set(plots.COLORS.values())) == len(plots.COLORS)
+        assert len(set(palette.COLORS.values())) == len(palette.COLORS)
 
-    @pytest.mark.parametrize("name", plots.COLORS)
+    @pytest.mark.parametrize("name", palette.COLORS)
     def test_contrast_on_white(self, name: str) -> None:
         """WCAG asks for 3:1 from the parts of a graphic."""
-        assert contrast(plots.COLORS[name], "white") >= 3
+        assert contrast(palette.COLORS[name], "white") >= 3
 
     def test_unknown_name_is_told(self) -> None:
         with pytest.raises(KeyError, match="no colour for 'xx'"):
@@ -265,8 +266,8 @@ class TestBand:
         plots.band(ax, df, "step", "acc", hue="norm")
         assert len(ax.get_lines()) == lines
         named = {ln.get_label(): ln.get_color() for ln in ax.get_lines()}
-        assert named["BN"] == plots.COLORS["bn"]
-        assert named["no norm"] == plots.COLORS["none"]
+        assert named["BN"] == palette.COLORS["bn"]
+        assert named["no norm"] == palette.COLORS["none"]
 
 
 class TestLabels:

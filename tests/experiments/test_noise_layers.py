@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from bnlib.experiments.noise.layers import GhostNoise, GhostNorm
+from bnlib.experiments.noise.networks import Company, add_dropout
 from bnlib.lab.models import mlp
-from bnlib.lab.variants import Company, GhostNoise, GhostNorm, add_dropout
 from bnlib.layers import GhostBatchNorm
 
 SHAPES = [(12, 3), (12, 3, 5), (12, 3, 4, 2)]

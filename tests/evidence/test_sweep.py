@@ -25,7 +25,7 @@ from bnlib.evidence.provenance import run_key
 from bnlib.evidence.sweep import SweepError, SweepInterrupted, connect, execute, process_pool, sweep
 
 RUNS = [Run("toy", seed) for seed in range(6)]
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 # What other processes import is this checkout too.
 PATHS = os.pathsep.join([str(HERE), str(HERE.parent)])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}

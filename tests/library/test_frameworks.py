@@ -14,7 +14,7 @@ from conftest import require
 
 from bnlib.evidence.store import load_results, provenance
 
-SCRIPT = Path(__file__).parents[1] / "tools" / "frameworks.py"
+SCRIPT = Path(__file__).parents[2] / "tools" / "frameworks.py"
 NAMES = {"PyTorch", "Keras", "Flax nnx", "Flax linen", "ONNX"}
 
 

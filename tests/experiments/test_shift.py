@@ -23,11 +23,16 @@ from bnlib.experiments.shift import (
     shift_rates,
     shift_rates_claims,
 )
+from bnlib.experiments.shift.layers import DistributionNoise, noisy_mlp
+from bnlib.experiments.shift.probes import (
+    covariate_shift,
+    distribution_shift,
+    gradient_shift,
+    noisy_accuracy,
+)
 from bnlib.lab.data import ImageData
 from bnlib.lab.models import mlp
-from bnlib.lab.probes import covariate_shift, distribution_shift, gradient_shift, noisy_accuracy
 from bnlib.lab.train import train
-from bnlib.lab.variants import DistributionNoise, noisy_mlp
 
 
 def test_noise_is_what_its_docstring_says() -> None:
