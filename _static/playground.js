@@ -1,0 +1,500 @@
+// The playground: two networks from the same start on the same data, one with batch normalization.
+// The pieces are in playground/; here is what happens when.
+((lib) => {
+  "use strict";
+
+  const STEPS_PER_FRAME = 2;
+  const BUSY = 9;  // milliseconds of a frame for steps; the rest is for drawing
+  const FRAME = 14;  // a faster screen skips frames
+  const SEEDS = 5;
+
+  const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const memory = {
+    get: (key) => { try { return localStorage.getItem(key); } catch { return null; } },
+    set: (key, value) => { try { localStorage.setItem(key, value); } catch { /* private mode */ } },
+  };
+
+  class Playground {
+    constructor(box, links) {
+      Object.assign(this, { box, links, playing: false, phase: "ask", mode: "train", rooms: new WeakMap(), work: null });
+      this.build();
+      this.colours();
+      this.load();
+    }
+
+    // --- Elements -------------------------------------------------------------------------------
+
+    build() {
+      const { make, button, pane, knob, select, seedField, card } = lib.view;
+      const change = (key, value) => this.change({ [key]: value });
+      this.chips = lib.presets.ALL.map((preset, i) => button(make("span", {}, `${i + 1}`), () => this.choose(preset.id), { "aria-pressed": "false" }));
+      this.chips.forEach((chip, i) => chip.append(lib.presets.ALL[i].chip));
+      this.card = card();
+      this.panes = { none: pane("none"), bn: pane("bn") };
+      this.surfaces = { none: lib.surface.create(this.panes.none.surface), bn: lib.surface.create(this.panes.bn.surface) };
+      this.lossCanvas = make("canvas", { class: "bn-losses", role: "img", "aria-label": "" });
+      this.said = make("p", { class: "bn-said", role: "status" });
+      this.seedBox = make("div", { class: "bn-seeds" });
+      this.play = button("Play", () => this.toggle(), { class: "bn-main" });
+      this.modes = lib.state.MODES.map((mode) => button(`${mode}()`, () => this.setMode(mode), { "aria-pressed": "false" }));
+      this.more = button("Five more seeds", () => this.moreSeeds());
+      this.knobs = {};
+      for (const key of ["scale", "rate", "batch", "depth", "width", "momentum"]) this.knobs[key] = knob(key, change);
+      for (const key of ["activation", "norm"]) this.knobs[key] = select(key, change);
+      this.knobs.seed = seedField(change);
+      const nodes = (...keys) => keys.map((key) => this.knobs[key].node);
+      this.box.append(
+        make("div", { class: "bn-chips", role: "group", "aria-label": "Six things to try" }, ...this.chips),
+        this.card,
+        make("div", { class: "bn-panes" }, this.panes.none.node, this.panes.bn.node),
+        make("p", { class: "bn-key" }, "Towers, from input up: ", make("b", {}, "filled"), ", this batch; ", make("b", {}, "outlined"), ", the same batch in eval(); ", make("b", {}, "bars"), ", how strongly each layer is pulled."),
+        make("div", { class: "bn-buttons" },
+          this.play,
+          button("One step", () => this.single()),
+          button("Restart", () => this.restart()),
+          make("div", { class: "bn-modes", role: "group", "aria-label": "Mode in which the answers are shown" }, ...this.modes)),
+        this.lossCanvas,
+        this.said,
+        make("div", { class: "bn-knobs" }, ...nodes("scale", "rate", "batch")),
+        make("div", { class: "bn-buttons" },
+          button("Stretch every hidden weight ×10", () => this.act("stretch")),
+          button("Recalibrate", () => this.act("recalibrate")),
+          this.more),
+        this.seedBox,
+        make("details", { class: "bn-drawer" }, make("summary", {}, "More to turn: depth, activation, where BN comes, momentum, width, seed"),
+          make("div", { class: "bn-knobs" }, ...nodes("depth", "width", "momentum", "activation", "norm", "seed"))),
+        make("div", { class: "bn-buttons bn-teacher" },
+          button("Copy as PyTorch", () => this.copy(lib.pytorch.program(this.race.settings, this.race.step || this.target), "The program is copied: it trains these two networks in PyTorch.")),
+          button("Copy link to this state", () => this.copy(this.address(), "The link is copied: it opens exactly this state.")),
+          this.projector = button("Projector", () => this.project(), { "aria-pressed": "false" })));
+    }
+
+    colours() {
+      this.look = lib.paint.colours(this.box);
+      this.dirty = true;
+    }
+
+    // --- States ---------------------------------------------------------------------------------
+
+    // From the address: a preset's question, or a state of its own, which is computed and shown.
+    load() {
+      const { state, own, complaints } = lib.state.parse(location.hash);
+      this.mode = "train";
+      if (own) {
+        this.preset = lib.presets.named(state.preset);
+        this.begin(state.settings, this.preset.until);
+        this.phase = "free";
+        this.mode = state.mode;
+        this.hurry(state.step);
+      } else this.choose(state.preset, true);
+      this.say(complaints.join(" "));
+    }
+
+    // Put a preset's question; its networks train meanwhile as they did before the change.
+    choose(id, first = false) {
+      this.preset = lib.presets.named(id);
+      this.phase = "ask";
+      this.guess = undefined;
+      this.mode = "train";
+      this.begin(lib.presets.settings(id, "from"), this.preset.lead);
+      if (!still()) this.run();
+      else if (!first) this.hurry(this.target);
+      this.show();
+    }
+
+    // A new race; everything that belonged to the last one is gone.
+    begin(settings, target) {
+      this.race = lib.race.create(settings);
+      Object.assign(this, { target, playing: false, hurrying: null, work: null, found: [], after: null, lines: { none: [], bn: [] }, evaluated: [] });
+      this.seedBox.replaceChildren();
+      this.measure();
+      this.dirty = true;
+    }
+
+    // The reader has guessed: do what was asked about, and play on.
+    answer(text, right) {
+      const { preset } = this;
+      this.guess = { text, right };
+      if (right !== null) memory.set(`bn-play-${preset.id}`, right ? "right" : "wrong");
+      this.phase = "run";
+      this.card.style.minHeight = `${this.card.offsetHeight}px`;
+      const { acts: before, ...knobs } = this.race.settings;
+      const { acts, ...wanted } = lib.presets.settings(preset.id);
+      const same = Object.keys(wanted).every((key) => wanted[key] === knobs[key]);
+      if (!same || before.length || this.race.step > preset.lead) this.begin({ ...wanted, acts }, preset.until);
+      else this.planned(acts, preset.until);
+      this.after = { verdict: right, moral: preset.moral, mode: preset.mode };
+      this.go();
+      this.card.focus({ preventScroll: true });
+    }
+
+    // The race goes on, and these acts come at their steps; one that is due comes now.
+    planned(acts, until) {
+      this.race.settings = { ...this.race.settings, acts: [] };
+      for (const act of acts) {
+        if (act.at === this.race.step) lib.race.act(this.race, act.what);
+        else this.race.settings.acts.push(act);
+      }
+      this.target = until;
+    }
+
+    // A further thing to try after the answer.
+    further({ to, until, moral, mode }) {
+      this.begin({ ...lib.state.START, ...to }, until);
+      this.phase = "run";
+      this.mode = "train";
+      this.after = { verdict: null, moral, mode };
+      this.go();
+    }
+
+    // Play, or, where motion is not wanted, go to the result at once.
+    go() {
+      if (this.race.step >= this.target) this.arrive();
+      else if (still()) this.hurry(this.target);
+      else this.run();
+      this.show();
+    }
+
+    // The reader turns a knob: both start again from the same new start.
+    change(changes) {
+      const keep = this.race.settings;
+      this.phase = "free";
+      this.begin({ ...keep, ...changes }, this.preset.until);
+      if (!still()) this.run();
+      this.show();
+    }
+
+    restart() {
+      const { phase, after, target } = this;
+      this.begin(this.race.settings, target);
+      if (phase === "run" || phase === "told") Object.assign(this, { phase: "run", after });
+      this.go();
+    }
+
+    act(what) {
+      lib.race.act(this.race, what);
+      if (this.phase !== "run") this.phase = "free";
+      this.measure();
+      this.say(what === "stretch" ? `At step ${this.race.step} every hidden weight of both networks was multiplied by ${lib.race.FACTOR}.` : `At step ${this.race.step} the running statistics were computed anew; no weight has changed.`);
+      this.show();
+    }
+
+    setMode(mode) {
+      this.mode = mode;
+      this.show();
+    }
+
+    // --- Time -----------------------------------------------------------------------------------
+
+    toggle() {
+      if (this.playing) this.pause();
+      else {
+        if (this.race.step >= this.target) this.target = this.race.step + this.preset.until;
+        this.run();
+      }
+      this.show();
+    }
+
+    run() {
+      this.playing = true;
+      this.wake();
+    }
+
+    pause() {
+      this.playing = false;
+      this.hurrying = null;
+      this.measure();
+      this.remember();
+      this.speak();
+    }
+
+    single() {
+      this.playing = false;
+      this.advance(1);
+      if (this.race.step >= this.target) this.arrive();
+      else this.pause();
+      this.show();
+    }
+
+    // Go to a step as fast as frames allow, without a picture of each.
+    hurry(step) {
+      this.hurrying = step;
+      this.wake();
+    }
+
+    wake() {
+      if (!this.frame) this.frame = requestAnimationFrame((now) => this.tick(now));
+    }
+
+    tick(now) {
+      this.frame = null;
+      if (now - (this.last ?? 0) < FRAME) { this.wake(); return; }
+      this.last = now;
+      const start = performance.now();
+      if (this.hurrying !== null) this.catchUp(start);
+      else if (this.playing) this.forward(start);
+      if (this.work) this.workOn(start);
+      this.paint();
+      this.spent = performance.now() - start;
+      if (this.playing || this.hurrying !== null || this.work) this.wake();
+    }
+
+    // The steps of one frame while playing.
+    forward(start) {
+      for (let i = 0; i < STEPS_PER_FRAME && this.race.step < this.target && performance.now() - start < BUSY; i += 1) this.advance(1);
+      if (this.race.step >= this.target) this.arrive();
+    }
+
+    catchUp(start) {
+      while (this.race.step < this.hurrying && performance.now() - start < BUSY) this.advance(1);
+      if (this.race.step < this.hurrying) return;
+      this.hurrying = null;
+      if (this.race.step >= this.target && this.after) this.arrive();
+      else { this.pause(); this.show(); }
+    }
+
+    advance(steps) {
+      for (let i = 0; i < steps; i += 1) lib.race.advance(this.race);
+      if (this.race.step % 10 === 0) this.measure();
+      this.dirty = true;
+    }
+
+    // The end of a run: stop, and say what came out.
+    arrive() {
+      if (this.after?.mode) this.mode = this.after.mode;
+      if (this.phase === "run") this.phase = "told";
+      this.pause();
+      this.show();
+    }
+
+    measure() {
+      const score = (name, mode) => lib.race.score(this.race, name, mode);
+      this.scores = { none: { train: score("none", "eval"), eval: score("none", "eval") }, bn: { train: score("bn", "train"), eval: score("bn", "eval") } };
+      if (this.evaluated.at(-1)?.step !== this.race.step) this.evaluated.push({ step: this.race.step, loss: this.scores.bn.eval.loss });
+      this.dirty = true;
+    }
+
+    // --- More seeds -----------------------------------------------------------------------------
+
+    moreSeeds() {
+      this.playing = false;
+      const until = this.race.step || this.target;
+      const next = this.race.settings.seed + this.found.length + 1;
+      this.work = { until, left: SEEDS, seed: next, job: null };
+      this.more.disabled = true;
+      this.say("Five more starts are being tried …");
+      this.wake();
+      this.show();
+    }
+
+    workOn(start) {
+      const { work } = this;
+      while (performance.now() - start < BUSY) {
+        work.job ??= lib.presets.measuring({ ...this.race.settings, seed: work.seed }, work.until);
+        if (work.job.step()) continue;
+        this.found.push(work.job.finish());
+        Object.assign(work, { job: null, left: work.left - 1, seed: work.seed + 1 });
+        if (work.left === 0) {
+          this.work = null;
+          this.more.disabled = false;
+          lib.view.seeds(this.seedBox, this.found, this.mode);
+          this.say(this.seedBox.querySelector("p").textContent);
+          this.show();
+          return;
+        }
+      }
+    }
+
+    // --- What is seen ---------------------------------------------------------------------------
+
+    // Everything but the pictures; they come with the next frame.
+    show() {
+      const { settings } = this.race;
+      for (const [key, { show }] of Object.entries(this.knobs)) show(settings[key]);
+      this.chips.forEach((chip, i) => {
+        const { id } = lib.presets.ALL[i];
+        chip.setAttribute("aria-pressed", String(id === this.preset.id));
+        chip.classList.toggle("bn-done", memory.get(`bn-play-${id}`) !== null);
+      });
+      this.modes.forEach((node, i) => node.setAttribute("aria-pressed", String(lib.state.MODES[i] === this.mode)));
+      this.play.textContent = this.playing ? "Pause" : "Play";
+      if (this.phase !== "run") this.card.style.minHeight = "";
+      this.showCard();
+      if (this.found.length && !this.work) lib.view.seeds(this.seedBox, this.found, this.mode);
+      this.dirty = true;
+      this.wake();
+    }
+
+    showCard() {
+      const { view, presets } = lib;
+      const place = presets.ALL.indexOf(this.preset) + 1;
+      const key = `${this.phase} ${this.preset.id} ${this.after?.moral} ${this.playing || this.hurrying !== null}`;
+      if (this.shown === key && this.phase !== "told" && this.phase !== "free") return;
+      this.shown = key;
+      const again = () => view.button("Back to the question", () => this.choose(this.preset.id));
+      if (this.phase === "ask") view.ask(this.card, this.preset, `${place} of ${presets.ALL.length}`, (text, right) => this.answer(text, right));
+      else if (this.phase === "run") view.plain(this.card, this.guess?.text ? `You say: ${this.guess.text}` : "Watch", "Watch the two pictures, and the towers beside them.", []);
+      else if (this.phase === "told") {
+        view.told(this.card, {
+          verdict: this.after.verdict, moral: this.after.moral, measured: this.sentence(),
+          buttons: [...this.preset.then.map((one) => view.button(one.label, () => this.further(one))), ...this.nextButton(place)],
+          page: this.links(this.preset.page), dare: this.preset.dare,
+        });
+      } else {
+        const won = this.race.step >= this.preset.until && !this.playing && this.preset.won(this.race.settings, this.results());
+        view.plain(this.card, won ? "Dare won!" : "Your own experiment", won ? this.sentence() : `Both start anew from the same weights. Dare: ${this.preset.dare}`, [again()], won ? " bn-yes" : "");
+      }
+    }
+
+    nextButton(place) {
+      const next = lib.presets.ALL[place];
+      return next ? [lib.view.button(`Next: ${next.chip} →`, () => this.choose(next.id), { class: "bn-next" })] : [];
+    }
+
+    results() {
+      const right = (name) => ({ train: this.scores[name].train.right, eval: this.scores[name].eval.right });
+      return { none: right("none"), bn: right("bn") };
+    }
+
+    sentence() {
+      const { percent } = lib.view, { none, bn } = this.results();
+      return `This run, at step ${this.race.step}: ${percent(none.eval)} right without BN; with BN ${percent(bn.train)} in train() and ${percent(bn.eval)} in eval().`;
+    }
+
+    say(text) {
+      if (this.said.textContent !== text) this.said.textContent = text;
+    }
+
+    // What a screen reader hears when the networks stop.
+    speak() {
+      const words = this.sentence();
+      this.say(words);
+      const picture = (name) => `Answers of the network ${lib.view.NAMES[name].toLowerCase()} over the plane, and the ${this.race.data.count} points.`;
+      for (const name of lib.race.NETS) this.panes[name].surface.setAttribute("aria-label", picture(name));
+      this.lossCanvas.setAttribute("aria-label", `Losses of both networks up to step ${this.race.step}. ${words}`);
+    }
+
+    paint() {
+      if (!this.dirty) return;
+      this.dirty = false;
+      const { race, look } = this;
+      this.turn = !this.turn;
+      const whole = !this.playing && this.hurrying === null;
+      for (const name of lib.race.NETS) {
+        const pane = this.panes[name];
+        const found = lib.tower.look(race, name, this.rooms);
+        lib.tower.draw(pane.tower, found, look[name], look);
+        // While playing the two surfaces take turns.
+        if (whole || (name === "bn") === this.turn) {
+          lib.surface.ask(this.surfaces[name], race.nets[name], this.mode === "eval" ? "running" : race.rooms[name], look);
+          lib.surface.draw(this.surfaces[name], race, look);
+        }
+        this.numbers(name, found.gradients);
+        lib.losses.smooth(this.lines[name], race.losses[name]);
+      }
+      const steps = Math.max(this.target, race.step);
+      lib.losses.draw(this.lossCanvas, { lines: this.lines, evaluated: this.evaluated, steps, acts: race.settings.acts.filter(({ at }) => at <= race.step) }, look);
+      this.box.dataset.step = race.step;
+      this.box.dataset.phase = this.phase;
+    }
+
+    numbers(name, gradients) {
+      const { percent } = lib.view, pane = this.panes[name], found = this.scores[name];
+      const other = this.mode === "train" ? "eval" : "train";
+      pane.right.textContent = `${percent(found[this.mode].right)} right`;
+      pane.note.textContent = name === "bn" ? `${percent(found[other].right)} in ${other}()` : "";
+      const ratio = gradients[0] / gradients.at(-1);
+      const size = Number.isFinite(ratio) ? `; the gradient at the bottom is ${ratio.toPrecision(2)} times that at the top` : "";
+      pane.tower.setAttribute("aria-label", `Tower of ${gradients.length} layers ${lib.view.NAMES[name].toLowerCase()}${size}.`);
+    }
+
+    // --- Address and clipboard ------------------------------------------------------------------
+
+    hash() {
+      const state = { preset: this.preset.id, settings: this.race.settings, step: this.race.step, mode: this.mode };
+      return lib.state.format(state, this.phase === "ask");
+    }
+
+    address() {
+      const { preset, race, mode } = { preset: this.preset, race: this.race, mode: this.mode };
+      return location.href.split("#")[0] + lib.state.format({ preset: preset.id, settings: race.settings, step: race.step, mode });
+    }
+
+    remember() {
+      this.own = this.hash();
+      try { history.replaceState(null, "", this.own); } catch { /* an address that may not be changed */ }
+    }
+
+    async copy(text, words) {
+      try {
+        await navigator.clipboard.writeText(text);
+        this.say(words);
+      } catch {
+        // A page opened from disk may not write to the clipboard: show what is to be copied.
+        const field = lib.view.make("textarea", { class: "bn-copy", readonly: "", "aria-label": "To be copied", rows: 8 });
+        field.value = text;
+        this.box.querySelector(".bn-copy")?.remove();
+        this.box.append(field);
+        field.select();
+        this.say("It is selected below: copy it from there.");
+      }
+    }
+
+    // --- For a room full of people --------------------------------------------------------------
+
+    project(on = !this.box.classList.contains("bn-projected")) {
+      this.box.classList.toggle("bn-projected", on);
+      this.projector.setAttribute("aria-pressed", String(on));
+      document.documentElement.classList.toggle("bn-no-scroll", on);
+      this.colours();
+      this.wake();
+    }
+  }
+
+  // --- The page -----------------------------------------------------------------------------------
+
+  // The page about a preset: a neighbour of this one.
+  const links = ([name, title, anchor]) => ({ href: `${name}.html${anchor ? `#${anchor}` : ""}`, title });
+
+  function listen(game) {
+    new MutationObserver(() => { game.colours(); game.wake(); }).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    let width = game.box.clientWidth;
+    new ResizeObserver(() => {
+      if (game.box.clientWidth === width) return;
+      width = game.box.clientWidth;
+      game.colours();
+      game.wake();
+    }).observe(game.box);
+    addEventListener("hashchange", () => { if (location.hash !== game.own) game.load(); });
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape" && game.box.classList.contains("bn-projected")) game.project(false); });
+    document.addEventListener("visibilitychange", () => { if (document.hidden && game.playing) { game.pause(); game.show(); } });
+  }
+
+  function build(holder) {
+    const figure = document.getElementById(holder.dataset.figure);
+    const picture = figure?.querySelector(".bn-scroll");
+    if (!picture) return;
+    const box = lib.view.make("div", { class: "bn-playground", role: "group", "aria-label": "Two networks side by side, without and with batch normalization, and controls" });
+    picture.classList.add("bn-still");
+    picture.hidden = true;
+    picture.before(box);
+    const query = new URLSearchParams(location.search);
+    if (query.get("embed") === "1") {
+      for (const other of document.body.children) other.style.display = "none";
+      document.body.append(box);
+      document.body.classList.add("bn-embedded");
+    }
+    const game = new Playground(box, links);
+    lib.game = game;
+    listen(game);
+    if (query.get("projector") === "1") game.project(true);
+  }
+
+  const start = () => document.querySelectorAll('[data-widget="playground"]').forEach(build);
+  lib.Playground = Playground;
+  lib.STEPS_PER_FRAME = STEPS_PER_FRAME;
+  if (typeof document !== "undefined") {
+    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+    else start();
+  }
+})((globalThis.bnPlay ??= {}));
