@@ -34,7 +34,7 @@
       this.surfaces = { none: lib.surface.create(this.panes.none.surface), bn: lib.surface.create(this.panes.bn.surface) };
       this.lossCanvas = make("canvas", { class: "bn-losses", role: "img", "aria-label": "" });
       this.said = make("p", { class: "bn-said", role: "status" });
-      this.seedBox = make("div", { class: "bn-seeds" });
+      this.seedBox = make("div", { class: "bn-seeds", role: "status" });
       this.play = button("Play", () => this.toggle(), { class: "bn-main" });
       this.modes = lib.state.MODES.map((mode) => button(`${mode}()`, () => this.setMode(mode), { "aria-pressed": "false" }));
       this.more = button("Five more seeds", () => this.moreSeeds());
@@ -47,7 +47,7 @@
         make("div", { class: "bn-chips", role: "group", "aria-label": "Six things to try" }, ...this.chips),
         this.card,
         make("div", { class: "bn-panes" }, this.panes.none.node, this.panes.bn.node),
-        make("p", { class: "bn-key" }, "Towers, from input up: ", make("b", {}, "filled"), ", this batch; ", make("b", {}, "outlined"), ", the same batch in eval(); ", make("b", {}, "bars"), ", how strongly each layer is pulled."),
+        make("p", { class: "bn-key" }, "Towers, from input up: ", make("b", {}, "filled"), ", this batch; ", make("b", {}, "outlined"), ", the same batch in eval(); ", make("b", {}, "bars"), ", the gradient of each layer. Losses: ", make("b", {}, "dotted"), ", BN in eval()."),
         make("div", { class: "bn-buttons" },
           this.play,
           button("One step", () => this.single()),
@@ -100,6 +100,7 @@
       if (!still()) this.run();
       else if (!first) this.hurry(this.target);
       this.show();
+      if (!first) this.reveal();
     }
 
     // A new race; everything that belonged to the last one is gone.
@@ -126,6 +127,13 @@
       this.after = { verdict: right, moral: preset.moral, mode: preset.mode };
       this.go();
       this.card.focus({ preventScroll: true });
+      this.reveal();
+    }
+
+    // On a small screen the card goes to its top, so that the two networks are seen below it.
+    reveal() {
+      if (this.panes.bn.node.getBoundingClientRect().bottom <= innerHeight) return;
+      this.card.scrollIntoView({ block: "start", behavior: still() ? "auto" : "smooth" });
     }
 
     // The race goes on, and these acts come at their steps; one that is due comes now.
@@ -282,7 +290,7 @@
       const next = this.race.settings.seed + this.found.length + 1;
       this.work = { until, left: SEEDS, seed: next, job: null };
       this.more.disabled = true;
-      this.say("Five more starts are being tried …");
+      this.seedBox.replaceChildren(lib.view.make("p", {}, "Five more starts are being tried …"));
       this.wake();
       this.show();
     }
@@ -298,7 +306,6 @@
           this.work = null;
           this.more.disabled = false;
           lib.view.seeds(this.seedBox, this.found, this.mode);
-          this.say(this.seedBox.querySelector("p").textContent);
           this.show();
           return;
         }
@@ -336,7 +343,7 @@
       else if (this.phase === "run") view.plain(this.card, this.guess?.text ? `You say: ${this.guess.text}` : "Watch", "Watch the two pictures, and the towers beside them.", []);
       else if (this.phase === "told") {
         view.told(this.card, {
-          verdict: this.after.verdict, moral: this.after.moral, measured: this.sentence(),
+          verdict: this.after.verdict, moral: this.after.moral,
           buttons: [...this.preset.then.map((one) => view.button(one.label, () => this.further(one))), ...this.nextButton(place)],
           page: this.links(this.preset.page), dare: this.preset.dare,
         });
@@ -390,7 +397,7 @@
           lib.surface.draw(this.surfaces[name], race, look);
         }
         this.numbers(name, found.gradients);
-        lib.losses.smooth(this.lines[name], race.losses[name]);
+        lib.losses.smooth(this.lines[name], race.losses[name], race.settings.batch);
       }
       const steps = Math.max(this.target, race.step);
       lib.losses.draw(this.lossCanvas, { lines: this.lines, evaluated: this.evaluated, steps, acts: race.settings.acts.filter(({ at }) => at <= race.step) }, look);

@@ -2,33 +2,42 @@
 ((lib) => {
   "use strict";
 
-  const LEAST = -2.5, MOST = 3;  // powers of ten
+  const LEAST = -2.5, MOST = 4;  // powers of ten: the lowest, and the highest where lines go so far
   const GUESSING = Math.log(2);
-  const KEPT = 0.9;  // share of the old value in the smoothed line
 
-  // The moving average of what is new in `losses`, added to `line`; it starts with the first value.
-  function smooth(line, losses) {
+  // The moving average of what is new in `losses`, added to `line`. It looks back over about a
+  // hundred points of the data: many small batches, or few large ones.
+  function smooth(line, losses, batch) {
+    const kept = 1 - Math.min(0.5, batch / 100);
     for (let at = line.length; at < losses.length; at += 1) {
       const last = at ? line[at - 1] : losses[0];
       // Beyond all measure the average would never come down again.
-      const next = KEPT * Math.min(last, 1e4) + (1 - KEPT) * Math.min(losses[at], 1e4);
+      const next = kept * Math.min(last, 1e4) + (1 - kept) * Math.min(losses[at], 1e4);
       line.push(Number.isNaN(losses[at]) ? NaN : next);
     }
     return line;
   }
 
-  function frame(width, height, steps, size) {
-    const left = 3.2 * size, right = width - 5.4 * size, top = 8, bottom = height - size - 9;
+  // The power of ten at the top: a little above the highest value.
+  function highest(lines) {
+    const most = Math.max(1, ...lines.none.filter(Number.isFinite), ...lines.bn.filter(Number.isFinite));
+    return Math.min(MOST, Math.log10(most) + 0.5);
+  }
+
+  function frame(width, height, steps, size, highest) {
+    const left = 3.2 * size, right = width - 5.4 * size, top = size + 10, bottom = height - size - 9;
     return {
       left, right, top, bottom, steps,
       x: (step) => left + (step / steps) * (right - left),
-      y: (loss) => bottom - ((Math.max(LEAST, Math.min(MOST, Math.log10(loss))) - LEAST) / (MOST - LEAST)) * (bottom - top),
+      y: (loss) => bottom - ((Math.max(LEAST, Math.min(highest, Math.log10(loss))) - LEAST) / (highest - LEAST)) * (bottom - top),
+      highest,
     };
   }
 
   function axes(pen, place, look) {
     pen.lineWidth = 1;
-    for (const power of [-2, 0, 2]) {
+    for (const power of [-2, -1, 0, 1, 2, 3, 4]) {
+      if (power > place.highest || (place.highest > 2 && power % 2)) continue;
       const y = Math.round(place.y(10 ** power)) + 0.5;
       pen.strokeStyle = look.rule;
       pen.beginPath();
@@ -48,7 +57,7 @@
     const below = place.bottom + look.size + 5;
     lib.paint.write(pen, look, "step 0", place.left, below);
     lib.paint.write(pen, look, String(place.steps), place.right, below, { align: "right" });
-    lib.paint.write(pen, look, "loss", 0, place.top + look.size / 2);
+    lib.paint.write(pen, look, "loss", 0, look.size);
   }
 
   function curve(pen, values, place, each) {
@@ -78,16 +87,16 @@
   // lines: {none, bn} smoothed; evaluated: [{step, loss}] of the network with BN in evaluation mode.
   function draw(canvas, { lines, evaluated, steps, acts }, look) {
     const { pen, width, height } = lib.paint.fresh(canvas);
-    const place = frame(width, height, steps, look.size);
+    const place = frame(width, height, steps, look.size, highest(lines));
     axes(pen, place, look);
     for (const { what, at } of acts) {
       const x = Math.round(place.x(at)) + 0.5;
       pen.strokeStyle = look.ink;
       pen.beginPath();
-      pen.moveTo(x, place.top + look.size);
+      pen.moveTo(x, place.top);
       pen.lineTo(x, place.bottom);
       pen.stroke();
-      lib.paint.write(pen, look, what === "stretch" ? `×${lib.race.FACTOR}` : "recalibrated", x, place.top + look.size - 3, { align: "center", colour: look.ink });
+      lib.paint.write(pen, look, what === "stretch" ? `×${lib.race.FACTOR}` : "recalibrated", x, place.top - 3, { align: "center", colour: look.ink });
     }
     pen.lineJoin = "round";
     pen.strokeStyle = look.none;

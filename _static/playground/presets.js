@@ -15,7 +15,7 @@
       ["Only the one with BN", true],
       ["Neither", false],
     ],
-    moral: "Without BN every layer makes the signal ten times fainter, and at the top nothing is left to learn from. BN brings the signal back to size after every layer.",
+    moral: "Without BN each layer makes the signal ten times fainter, until nothing is left to learn from; BN brings it back to size in every layer.",
     then: [{
       label: "Now ordinary weights", to: {}, until: 600,
       moral: "With weights of the usual size it is nearly a tie in the end. Good first weights do much of what BN does here.",
@@ -37,7 +37,7 @@
       ["Only the one with BN", true],
       ["Neither", false],
     ],
-    moral: "Steps of this length throw the network without BN off, mostly for good. With BN the same steps still lead somewhere.",
+    moral: "Steps this long throw the network without BN off course, mostly for good; with BN the same steps arrive.",
     then: [{
       label: "Try a rate of 10", to: { rate: 10 }, until: 600,
       moral: "At 10 both are lost. BN moves the limit; it does not remove it.",
@@ -59,7 +59,7 @@
       ["Only the one without BN", true],
       ["Neither", false],
     ],
-    moral: "Without BN the loss shoots up and does not come back. With BN the factor is divided out again in every layer: the picture stays, and so does the loss.",
+    moral: "Without BN the loss shoots up, and what was learned is gone; BN divides the factor out again in every layer, and the picture stays.",
     then: [{
       label: "The same moment in eval()", to: { acts: [{ what: "stretch", at: 300 }] }, until: 301, mode: "eval",
       moral: "One step after the stretch, evaluation mode fails: its running statistics still describe the old weights. Press Play and they catch up.",
@@ -81,7 +81,7 @@
       ["It gets better", false],
       ["It gets worse", true],
     ],
-    moral: "Same weights, other answers. In evaluation BN uses running statistics, and at momentum 0.01 these still hold much of where they began.",
+    moral: "Same weights, other answers: in eval() BN uses running statistics, and at momentum 0.01 these still hold much of where they began.",
     then: [{
       label: "Recalibrate", to: { momentum: 0.01, acts: [{ what: "recalibrate", at: 100 }] }, until: 100, mode: "eval",
       moral: "One pass over the points sets the statistics right, and no weight has changed.",
@@ -103,7 +103,7 @@
       ["The one without BN", true],
       ["Both about the same", false],
     ],
-    moral: "BN loses. It sees each pair by itself: in every layer one of the two is above their mean and one below, so they come out as plus one and minus one, however far apart they were.",
+    moral: "BN loses: in every layer it turns each pair into a plus one and a minus one, however far apart the two points were.",
     then: [{
       label: "Now batches of 16", to: { batch: 16 }, until: 1000,
       moral: "Sixteen points tell enough about the rest, and BN learns again.",
@@ -125,7 +125,7 @@
       ["Only the one with BN", false],
       ["Neither gets far", true],
     ],
-    moral: "Neither gets far. With BN the signal is fine, but look at the bars: on the way down the gradient grows from layer to layer, and at the bottom it is far too large. Networks this deep want shortcuts (“skips”).",
+    moral: "Neither gets far: BN keeps the signal in shape, but its gradient (the bars) grows on the way down, and at the bottom it is many times what it is at the top. Networks this deep are built with shortcuts.",
     then: [{
       label: "Now 12 layers", to: { depth: 12 }, until: 600,
       moral: "At 12 layers the one with BN learns, mostly better than the one without.",

@@ -94,12 +94,11 @@
 
   const VERDICTS = new Map([[true, "Right."], [false, "Not this time."], [null, "What came out:"]]);
 
-  function told(node, { verdict, moral, measured, buttons, page, dare }) {
+  function told(node, { verdict, moral, buttons, page, dare }) {
     const mark = verdict === null ? "" : verdict ? " bn-yes" : " bn-no";
     node.replaceChildren(
       make("p", { class: `bn-card-title${mark}` }, VERDICTS.get(verdict)),
       make("p", { class: "bn-moral" }, moral),
-      make("p", { class: "bn-measured" }, measured),
       make("div", { class: "bn-options" }, ...buttons),
       make("p", { class: "bn-more" }, make("a", { href: page.href }, `${page.title} →`), make("span", { class: "bn-dare" }, make("strong", {}, "Dare: "), dare)));
   }
@@ -136,7 +135,8 @@
     });
     const range = (name) => {
       const values = found.map((one) => one[name][mode]);
-      return `${percent(Math.min(...values))} to ${percent(Math.max(...values))}`;
+      const [least, most] = [Math.min(...values), Math.max(...values)].map(percent);
+      return least === most ? least : `${least} to ${most}`;
     };
     const words = `${found.length} more starts, with the settings as they are: right ${range("none")} without BN, ${range("bn")} with BN in ${mode}().`;
     svg.setAttribute("aria-label", words);
