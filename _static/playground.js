@@ -27,13 +27,14 @@
     build() {
       const { make, button, pane, knob, select, seedField, card } = lib.view;
       const change = (key, value) => this.change({ [key]: value });
-      this.chips = lib.presets.ALL.map((preset, i) => button(make("span", {}, `${i + 1}`), () => this.choose(preset.id), { "aria-pressed": "false" }));
+      this.chips = lib.presets.ALL.map((preset, i) => button(make("span", { "aria-hidden": "true" }), () => this.choose(preset.id), { "aria-pressed": "false" }));
       this.chips.forEach((chip, i) => chip.append(lib.presets.ALL[i].chip));
       this.card = card();
       this.panes = { none: pane("none"), bn: pane("bn") };
       this.surfaces = { none: lib.surface.create(this.panes.none.surface), bn: lib.surface.create(this.panes.bn.surface) };
       this.lossCanvas = make("canvas", { class: "bn-losses", role: "img", "aria-label": "" });
       this.said = make("p", { class: "bn-said", role: "status" });
+      this.complaint = make("p", { class: "bn-complaint", role: "alert" });
       this.seedBox = make("div", { class: "bn-seeds", role: "status" });
       this.play = button("Play", () => this.toggle(), { class: "bn-main" });
       this.modes = lib.state.MODES.map((mode) => button(`${mode}()`, () => this.setMode(mode), { "aria-pressed": "false" }));
@@ -45,6 +46,7 @@
       const nodes = (...keys) => keys.map((key) => this.knobs[key].node);
       this.box.append(
         make("div", { class: "bn-chips", role: "group", "aria-label": "Six things to try" }, ...this.chips),
+        this.complaint,
         this.card,
         make("div", { class: "bn-panes" }, this.panes.none.node, this.panes.bn.node),
         make("p", { class: "bn-key" }, "Towers, from input up: ", make("b", {}, "filled"), ", this batch; ", make("b", {}, "outlined"), ", the same batch in eval(); ", make("b", {}, "bars"), ", the gradient of each layer. Losses: ", make("b", {}, "dotted"), ", BN in eval()."),
@@ -82,12 +84,12 @@
       this.mode = "train";
       if (own) {
         this.preset = lib.presets.named(state.preset);
-        this.begin(state.settings, this.preset.until);
+        this.begin(state.settings, Math.max(this.preset.until, state.step));
         this.phase = "free";
         this.mode = state.mode;
         this.hurry(state.step);
       } else this.choose(state.preset, true);
-      this.say(complaints.join(" "));
+      this.complaint.textContent = complaints.join(" ");
     }
 
     // Put a preset's question; its networks train meanwhile as they did before the change.
@@ -116,7 +118,7 @@
     answer(text, right) {
       const { preset } = this;
       this.guess = { text, right };
-      if (right !== null) memory.set(`bn-play-${preset.id}`, right ? "right" : "wrong");
+      memory.set(`bn-play-${preset.id}`, text ?? "just show me");
       this.phase = "run";
       this.card.style.minHeight = `${this.card.offsetHeight}px`;
       const { acts: before, ...knobs } = this.race.settings;
@@ -175,6 +177,7 @@
     restart() {
       const { phase, after, target } = this;
       this.begin(this.race.settings, target);
+      if (after?.mode) this.mode = "train";
       if (phase === "run" || phase === "told") Object.assign(this, { phase: "run", after });
       this.go();
     }
@@ -212,8 +215,7 @@
       this.playing = false;
       this.hurrying = null;
       this.measure();
-      this.remember();
-      this.speak();
+      this.say(this.sentence());
     }
 
     single() {
@@ -321,12 +323,16 @@
       this.chips.forEach((chip, i) => {
         const { id } = lib.presets.ALL[i];
         chip.setAttribute("aria-pressed", String(id === this.preset.id));
-        chip.classList.toggle("bn-done", memory.get(`bn-play-${id}`) !== null);
+        const done = memory.get(`bn-play-${id}`) !== null;
+        chip.classList.toggle("bn-done", done);
+        chip.firstChild.textContent = done ? "✓" : i + 1;
       });
       this.modes.forEach((node, i) => node.setAttribute("aria-pressed", String(lib.state.MODES[i] === this.mode)));
       this.play.textContent = this.playing ? "Pause" : "Play";
       if (this.phase !== "run") this.card.style.minHeight = "";
       this.showCard();
+      this.describe();
+      this.remember();
       if (this.found.length && !this.work) lib.view.seeds(this.seedBox, this.found, this.mode);
       this.dirty = true;
       this.wake();
@@ -372,13 +378,17 @@
       if (this.said.textContent !== text) this.said.textContent = text;
     }
 
-    // What a screen reader hears when the networks stop.
-    speak() {
-      const words = this.sentence();
-      this.say(words);
-      const picture = (name) => `Answers of the network ${lib.view.NAMES[name].toLowerCase()} over the plane, and the ${this.race.data.count} points.`;
-      for (const name of lib.race.NETS) this.panes[name].surface.setAttribute("aria-label", picture(name));
-      this.lossCanvas.setAttribute("aria-label", `Losses of both networks up to step ${this.race.step}. ${words}`);
+    // What the pictures show, for whoever does not see them.
+    describe() {
+      const { race } = this;
+      for (const name of lib.race.NETS) {
+        const pane = this.panes[name], who = lib.view.NAMES[name].toLowerCase();
+        const sizes = lib.race.gradients(race, name), ratio = sizes[0] / sizes.at(-1);
+        const grown = Number.isFinite(ratio) ? `; at the bottom the gradient is ${Number(ratio.toPrecision(2))} times that at the top` : "";
+        pane.surface.setAttribute("aria-label", `Answers of the network ${who} over the plane, and the ${race.data.count} points.`);
+        pane.tower.setAttribute("aria-label", `Tower of ${sizes.length} layers ${who}${grown}.`);
+      }
+      this.lossCanvas.setAttribute("aria-label", `Losses of both networks up to step ${race.step}. ${this.sentence()}`);
     }
 
     paint() {
@@ -396,7 +406,7 @@
           lib.surface.ask(this.surfaces[name], race.nets[name], this.mode === "eval" ? "running" : race.rooms[name], look);
           lib.surface.draw(this.surfaces[name], race, look);
         }
-        this.numbers(name, found.gradients);
+        this.numbers(name);
         lib.losses.smooth(this.lines[name], race.losses[name], race.settings.batch);
       }
       const steps = Math.max(this.target, race.step);
@@ -405,30 +415,28 @@
       this.box.dataset.phase = this.phase;
     }
 
-    numbers(name, gradients) {
+    numbers(name) {
       const { percent } = lib.view, pane = this.panes[name], found = this.scores[name];
       const other = this.mode === "train" ? "eval" : "train";
       pane.right.textContent = `${percent(found[this.mode].right)} right`;
       pane.note.textContent = name === "bn" ? `${percent(found[other].right)} in ${other}()` : "";
-      const ratio = gradients[0] / gradients.at(-1);
-      const size = Number.isFinite(ratio) ? `; the gradient at the bottom is ${ratio.toPrecision(2)} times that at the top` : "";
-      pane.tower.setAttribute("aria-label", `Tower of ${gradients.length} layers ${lib.view.NAMES[name].toLowerCase()}${size}.`);
     }
 
     // --- Address and clipboard ------------------------------------------------------------------
 
-    hash() {
-      const state = { preset: this.preset.id, settings: this.race.settings, step: this.race.step, mode: this.mode };
-      return lib.state.format(state, this.phase === "ask");
+    hash(asked = false) {
+      const { preset, race, mode } = this;
+      return lib.state.format({ preset: preset.id, settings: race.settings, step: race.step, mode }, asked);
     }
 
     address() {
-      const { preset, race, mode } = { preset: this.preset, race: this.race, mode: this.mode };
-      return location.href.split("#")[0] + lib.state.format({ preset: preset.id, settings: race.settings, step: race.step, mode });
+      return location.href.split("#")[0] + this.hash();
     }
 
+    // Keep the state in the address; a first visit's stays as it is.
     remember() {
-      this.own = this.hash();
+      if (this.phase === "ask" && !location.hash) return;
+      this.own = this.hash(this.phase === "ask");
       try { history.replaceState(null, "", this.own); } catch { /* an address that may not be changed */ }
     }
 

@@ -20,7 +20,7 @@
   // --- Panes --------------------------------------------------------------------------------------
 
   function pane(name) {
-    const right = make("output", { class: "bn-right-now" }, "–");
+    const right = make("span", { class: "bn-right-now" }, "–");
     const note = make("span", { class: "bn-pane-note" });
     const surface = make("canvas", { class: "bn-surface", role: "img", "aria-label": "" });
     const tower = make("canvas", { class: "bn-tower", role: "img", "aria-label": "" });
