@@ -244,7 +244,7 @@
       if (this.hurrying !== null) this.catchUp(start);
       else if (this.playing) this.forward(start);
       if (this.work) this.workOn(start);
-      this.paint();
+      if (this.hurrying === null) this.paint();
       this.spent = performance.now() - start;
       if (this.playing || this.hurrying !== null || this.work) this.wake();
     }
@@ -265,7 +265,7 @@
 
     advance(steps) {
       for (let i = 0; i < steps; i += 1) lib.race.advance(this.race);
-      if (this.race.step % 10 === 0) this.measure();
+      if (this.race.step % (this.hurrying === null ? 10 : 50) === 0) this.measure();
       this.dirty = true;
     }
 
@@ -330,6 +330,7 @@
       this.modes.forEach((node, i) => node.setAttribute("aria-pressed", String(lib.state.MODES[i] === this.mode)));
       this.play.textContent = this.playing ? "Pause" : "Play";
       if (this.phase !== "run") this.card.style.minHeight = "";
+      this.box.dataset.phase = this.phase;
       this.showCard();
       this.describe();
       this.remember();
@@ -395,14 +396,16 @@
       if (!this.dirty) return;
       this.dirty = false;
       const { race, look } = this;
-      this.turn = !this.turn;
+      this.turn = (this.turn ?? 0) + 1;
+      // While playing the two surfaces take turns, and larger networks longer ones.
+      const turns = 1 + Math.floor((race.settings.depth * race.settings.width) / 64);
+      const due = { none: this.turn % (2 * turns) === 0, bn: this.turn % (2 * turns) === turns };
       const whole = !this.playing && this.hurrying === null;
       for (const name of lib.race.NETS) {
         const pane = this.panes[name];
         const found = lib.tower.look(race, name, this.rooms);
         lib.tower.draw(pane.tower, found, look[name], look);
-        // While playing the two surfaces take turns.
-        if (whole || (name === "bn") === this.turn) {
+        if (whole || due[name]) {
           lib.surface.ask(this.surfaces[name], race.nets[name], this.mode === "eval" ? "running" : race.rooms[name], look);
           lib.surface.draw(this.surfaces[name], race, look);
         }
@@ -411,8 +414,6 @@
       }
       const steps = Math.max(this.target, race.step);
       lib.losses.draw(this.lossCanvas, { lines: this.lines, evaluated: this.evaluated, steps, acts: race.settings.acts.filter(({ at }) => at <= race.step) }, look);
-      this.box.dataset.step = race.step;
-      this.box.dataset.phase = this.phase;
     }
 
     numbers(name) {

@@ -23,7 +23,9 @@ EVERYWHERE = frozenset({"book"})
 def _own(app: Sphinx) -> dict[str, str]:
     """Scripts and styles of widgets, as a page names them, and the widget of each."""
     folder = Path(app.srcdir) / "_static"
-    files = [path.relative_to(folder) for kind in ("js", "css") for path in folder.rglob(f"*.{kind}")]
+    files = [
+        path.relative_to(folder) for kind in ("js", "css") for path in folder.rglob(f"*.{kind}")
+    ]
     widgets = {f"_static/{path.as_posix()}": path.parts[0].split(".")[0] for path in files}
     return {name: widget for name, widget in widgets.items() if widget not in EVERYWHERE}
 

@@ -68,9 +68,11 @@
 
   function linear({ weight, bias, inputs, outputs }, x, count, out) {
     for (let i = 0; i < count; i += 1) {
+      const from = i * inputs;
       for (let j = 0; j < outputs; j += 1) {
+        const row = j * inputs;
         let sum = bias[j];
-        for (let k = 0; k < inputs; k += 1) sum += weight[j * inputs + k] * x[i * inputs + k];
+        for (let k = 0; k < inputs; k += 1) sum += weight[row + k] * x[from + k];
         out[i * outputs + j] = sum;
       }
     }
@@ -147,17 +149,23 @@
   }
 
   function linearBackward({ weight, inputs, outputs }, { x, grads }, grad, count, below) {
-    grads.weight.fill(0);
-    grads.bias.fill(0);
-    below?.fill(0);
+    const { weight: sums, bias: biases } = grads;
+    sums.fill(0);
+    biases.fill(0);
     for (let i = 0; i < count; i += 1) {
+      const from = i * inputs;
       for (let j = 0; j < outputs; j += 1) {
-        const g = grad[i * outputs + j];
-        grads.bias[j] += g;
-        for (let k = 0; k < inputs; k += 1) {
-          grads.weight[j * inputs + k] += g * x[i * inputs + k];
-          if (below) below[i * inputs + k] += g * weight[j * inputs + k];
-        }
+        const g = grad[i * outputs + j], row = j * inputs;
+        biases[j] += g;
+        for (let k = 0; k < inputs; k += 1) sums[row + k] += g * x[from + k];
+      }
+    }
+    if (!below) return;
+    for (let i = 0; i < count; i += 1) {
+      for (let k = 0; k < inputs; k += 1) {
+        let sum = 0;
+        for (let j = 0; j < outputs; j += 1) sum += grad[i * outputs + j] * weight[j * inputs + k];
+        below[i * inputs + k] = sum;
       }
     }
   }

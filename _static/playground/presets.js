@@ -19,6 +19,7 @@
     then: [{
       label: "Now ordinary weights", to: {}, until: 600,
       moral: "With weights of the usual size it is nearly a tie in the end. Good first weights do much of what BN does here.",
+      holds: ({ none, bn }) => none.eval >= 0.75 && bn.eval >= 0.9 && Math.abs(bn.eval - none.eval) <= 0.2,
     }],
     page: ["initialization", "How much it forgives"],
     dare: "Keep these small weights, and make the network without BN win.",
@@ -41,6 +42,7 @@
     then: [{
       label: "Try a rate of 10", to: { rate: 10 }, until: 600,
       moral: "At 10 both are lost. BN moves the limit; it does not remove it.",
+      holds: ({ none, bn }) => none.eval <= 0.8 && bn.eval <= 0.8 && bn.train <= 0.8,
     }],
     page: ["learning-rate", "How large a rate may be"],
     dare: "Stay at a rate of 2, and get the network without BN to 95%.",
@@ -63,6 +65,7 @@
     then: [{
       label: "The same moment in eval()", to: { acts: [{ what: "stretch", at: 300 }] }, until: 301, mode: "eval",
       moral: "One step after the stretch, evaluation mode fails: its running statistics still describe the old weights. Press Play and they catch up.",
+      holds: ({ bn }) => bn.eval <= 0.8 && bn.train - bn.eval >= 0.1,
     }],
     page: ["invariance", "Why a weight’s length stops mattering"],
     dare: "Stretch at step 300, and still get the network without BN to 90% by step 600.",
@@ -85,6 +88,7 @@
     then: [{
       label: "Recalibrate", to: { momentum: 0.01, acts: [{ what: "recalibrate", at: 100 }] }, until: 100, mode: "eval",
       moral: "One pass over the points sets the statistics right, and no weight has changed.",
+      holds: ({ bn }) => bn.eval >= bn.train - 0.02,
     }],
     page: ["modes", "Why train() and eval() differ"],
     dare: "Close the gap between the two modes at step 100 without recalibrating.",
@@ -107,6 +111,7 @@
     then: [{
       label: "Now batches of 16", to: { batch: 16 }, until: 1000,
       moral: "Sixteen points tell enough about the rest, and BN learns again.",
+      holds: ({ bn }) => bn.eval >= 0.85,
     }],
     page: ["modes", "Small batches", "small-batches"],
     dare: "Find a batch of 8 or fewer with which BN gets 90% right.",
@@ -129,6 +134,7 @@
     then: [{
       label: "Now 12 layers", to: { depth: 12 }, until: 600,
       moral: "At 12 layers the one with BN learns, mostly better than the one without.",
+      holds: ({ none, bn }) => bn.eval >= 0.8 && bn.eval >= none.eval - 0.05,
     }],
     page: ["gradients", "Does it stop exploding gradients?"],
     dare: "Get the network with BN through 24 layers: 90% right.",

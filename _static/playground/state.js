@@ -28,6 +28,7 @@
   }
 
   function acts(text) {
+    if (text === "") return [];
     const found = text.split(",").map((part) => {
       const [, what, at] = /^(stretch|recalibrate)@(\d+)$/.exec(part) ?? [];
       return what && Number(at) <= LONGEST ? { what, at: Number(at) } : undefined;

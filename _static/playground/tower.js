@@ -5,7 +5,7 @@
   "use strict";
 
   const LIMIT = 4, BINS = 33;
-  const LEAST = -9, MOST = 3;  // powers of ten at the ends of the gradient's axis
+  const LEAST = -6, MOST = 2;  // powers of ten at the ends of the gradient's axis
 
   // Shares of the values in bins from -LIMIT to LIMIT; what lies beyond is counted at the ends.
   function histogram(values) {
@@ -61,7 +61,7 @@
     pen.strokeStyle = look.rule;
     pen.lineWidth = 1;
     pen.beginPath();
-    for (const x of [place.x(0), ...[0, 3, 6, 9, 12].map((k) => place.bars + (k / (MOST - LEAST)) * (place.end - place.bars))]) {
+    for (const x of [place.x(0), ...[0, 2, 4, 6, 8].map((k) => place.bars + (k / (MOST - LEAST)) * (place.end - place.bars))]) {
       pen.moveTo(Math.round(x) + 0.5, place.top);
       pen.lineTo(Math.round(x) + 0.5, place.bottom);
     }
@@ -71,8 +71,8 @@
     lib.paint.write(pen, look, "0", place.x(0), below, { align: "center" });
     lib.paint.write(pen, look, `${LIMIT}`, place.right, below, { align: "right" });
     lib.paint.write(pen, look, "gradient", place.end, look.size, { align: "right" });
-    lib.paint.write(pen, look, "10⁻⁹", place.bars - 4, below);
-    lib.paint.write(pen, look, "10³", place.end, below, { align: "right" });
+    lib.paint.write(pen, look, "10⁻⁶", place.bars - 4, below);
+    lib.paint.write(pen, look, "10²", place.end, below, { align: "right" });
   }
 
   function bar(pen, size, place, base, colour) {
@@ -99,8 +99,10 @@
       if (k && found.outlined) {
         outline(pen, found.outlined[k - 1], place, base);
         pen.strokeStyle = look.ink;
-        pen.lineWidth = rows > 10 ? 0.8 : 1.3;
+        pen.lineWidth = rows > 10 ? 0.7 : 1.3;
+        pen.globalAlpha = rows > 10 ? 0.5 : 1;
         pen.stroke();
+        pen.globalAlpha = 1;
       }
       if (k) bar(pen, found.gradients[k - 1], place, base, colour);
       else if (rows <= 10) lib.paint.write(pen, look, "input", place.bars, base - 3);
