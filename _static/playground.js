@@ -45,7 +45,7 @@
       this.knobs.seed = seedField(change);
       const nodes = (...keys) => keys.map((key) => this.knobs[key].node);
       this.box.append(
-        make("div", { class: "bn-chips", role: "group", "aria-label": "Six things to try" }, ...this.chips),
+        this.chipRow = make("div", { class: "bn-chips", role: "group", "aria-label": "Six things to try" }, ...this.chips),
         this.complaint,
         this.card,
         make("div", { class: "bn-panes" }, this.panes.none.node, this.panes.bn.node),
@@ -126,7 +126,7 @@
       const same = Object.keys(wanted).every((key) => wanted[key] === knobs[key]);
       if (!same || before.length || this.race.step > preset.lead) this.begin({ ...wanted, acts }, preset.until);
       else this.planned(acts, preset.until);
-      this.after = { verdict: right, moral: preset.moral, mode: preset.mode };
+      this.after = { verdict: right, moral: preset.moral, mode: preset.mode, question: preset.ask };
       this.go();
       this.card.focus({ preventScroll: true });
       this.reveal();
@@ -149,11 +149,12 @@
     }
 
     // A further thing to try after the answer.
-    further({ to, until, moral, mode }) {
+    further({ label, to, until, moral, mode }) {
       this.begin({ ...lib.state.START, ...to }, until);
       this.phase = "run";
       this.mode = "train";
-      this.after = { verdict: null, moral, mode };
+      this.guess = undefined;
+      this.after = { verdict: null, moral, mode, question: `${label}: what changes?` };
       this.go();
     }
 
@@ -183,6 +184,10 @@
     }
 
     act(what) {
+      if (this.race.settings.acts.length >= lib.state.MOST_ACTS) {
+        this.say(`A run can be interrupted ${lib.state.MOST_ACTS} times at most.`);
+        return;
+      }
       lib.race.act(this.race, what);
       if (this.phase !== "run") this.phase = "free";
       this.measure();
@@ -200,8 +205,9 @@
     toggle() {
       if (this.playing) this.pause();
       else {
-        if (this.race.step >= this.target) this.target = this.race.step + this.preset.until;
-        this.run();
+        if (this.race.step >= this.target) this.target = Math.min(this.race.step + this.preset.until, lib.state.LONGEST);
+        if (this.race.step < this.target) this.run();
+        else this.say(`A run has at most ${lib.state.LONGEST} steps. Restart, or turn a knob.`);
       }
       this.show();
     }
@@ -220,6 +226,7 @@
 
     single() {
       this.playing = false;
+      if (this.race.step >= lib.state.LONGEST) { this.toggle(); return; }
       this.advance(1);
       if (this.race.step >= this.target) this.arrive();
       else this.pause();
@@ -244,6 +251,7 @@
       if (this.hurrying !== null) this.catchUp(start);
       else if (this.playing) this.forward(start);
       if (this.work) this.workOn(start);
+      if (this.progress) this.progress.value = this.race.step / this.target;
       if (this.hurrying === null) this.paint();
       this.spent = performance.now() - start;
       if (this.playing || this.hurrying !== null || this.work) this.wake();
@@ -323,6 +331,7 @@
       this.chips.forEach((chip, i) => {
         const { id } = lib.presets.ALL[i];
         chip.setAttribute("aria-pressed", String(id === this.preset.id));
+        if (id === this.preset.id) this.chipRow.scrollLeft = chip.offsetLeft - this.chipRow.offsetLeft - 40;
         const done = memory.get(`bn-play-${id}`) !== null;
         chip.classList.toggle("bn-done", done);
         chip.firstChild.textContent = done ? "✓" : i + 1;
@@ -345,9 +354,8 @@
       const key = `${this.phase} ${this.preset.id} ${this.after?.moral} ${this.playing || this.hurrying !== null}`;
       if (this.shown === key && this.phase !== "told" && this.phase !== "free") return;
       this.shown = key;
-      const again = () => view.button("Back to the question", () => this.choose(this.preset.id));
       if (this.phase === "ask") view.ask(this.card, this.preset, `${place} of ${presets.ALL.length}`, (text, right) => this.answer(text, right));
-      else if (this.phase === "run") view.plain(this.card, this.guess?.text ? `You say: ${this.guess.text}` : "Watch", "Watch the two pictures, and the towers beside them.", []);
+      else if (this.phase === "run") this.progress = view.running(this.card, this.guess?.text ? `You say: ${this.guess.text}` : "Watch", this.after.question);
       else if (this.phase === "told") {
         view.told(this.card, {
           verdict: this.after.verdict, moral: this.after.moral,
@@ -356,8 +364,16 @@
         });
       } else {
         const won = this.race.step >= this.preset.until && !this.playing && this.preset.won(this.race.settings, this.results());
-        view.plain(this.card, won ? "Dare won!" : "Your own experiment", won ? this.sentence() : `Both start anew from the same weights. Dare: ${this.preset.dare}`, [again()], won ? " bn-yes" : "");
+        view.plain(this.card, won ? "Dare won!" : "Your own experiment", won ? this.sentence() : `Both start anew from the same weights. Dare: ${this.preset.dare}`, this.freeButtons(), won ? " bn-yes" : "");
       }
+    }
+
+    // What was done by hand belongs to the settings, and is done again at its step until left out.
+    freeButtons() {
+      const { button } = lib.view;
+      const back = button("Back to the question", () => this.choose(this.preset.id));
+      const without = button("Leave out ×10 and recalibration", () => this.change({ acts: [] }));
+      return this.race.settings.acts.length ? [back, without] : [back];
     }
 
     nextButton(place) {

@@ -481,7 +481,17 @@ class TestReader:
             assert tab.locator(".bn-seeds circle").count() == 10
             assert "5 more starts" in tab.locator(".bn-seeds").inner_text()
             assert "acts=stretch@41,recalibrate@41" in tab.evaluate("bnPlay.game.address()")
+            tab.get_by_role("button", name="Leave out").click()
+            assert "acts" not in tab.evaluate("bnPlay.game.address()")
         assert reader.complaints == []
+
+    def test_a_run_ends(self, reader: Reader) -> None:
+        with reader.open(f"{PAGE}#preset=two&step=5000") as tab:
+            tab.wait_for_function("bnPlay.game.race.step === 5000 && bnPlay.game.hurrying === null")
+            for name in ("Play", "One step"):
+                tab.get_by_role("button", name=name).click()
+                assert "at most 5000 steps" in tab.locator(".bn-said").inner_text()
+            assert tab.evaluate("[bnPlay.game.race.step, bnPlay.game.playing]") == [5000, False]
 
     def test_copies_or_shows_what_to_copy(self, reader: Reader) -> None:
         with reader.open(PAGE) as tab:

@@ -18,7 +18,7 @@
     momentum: [0.01, 0.03, 0.1, 0.3, 1],
   };
   const MODES = ["train", "eval"];
-  const LONGEST = 5000, MOST_SEEDS = 9999;
+  const LONGEST = 5000, MOST_SEEDS = 9999, MOST_ACTS = 20;
 
   // --- Reading ------------------------------------------------------------------------------------
 
@@ -33,7 +33,7 @@
       const [, what, at] = /^(stretch|recalibrate)@(\d+)$/.exec(part) ?? [];
       return what && Number(at) <= LONGEST ? { what, at: Number(at) } : undefined;
     });
-    return found.length <= 20 && found.every(Boolean) ? found : undefined;
+    return found.length <= MOST_ACTS && found.every(Boolean) ? found : undefined;
   }
 
   const READERS = {
@@ -86,5 +86,5 @@
     return `#${parts.join("&")}`;
   }
 
-  lib.state = { START, CHOICES, MODES, LONGEST, MOST_SEEDS, parse, format };
+  lib.state = { START, CHOICES, MODES, LONGEST, MOST_SEEDS, MOST_ACTS, parse, format };
 })((globalThis.bnPlay ??= {}));

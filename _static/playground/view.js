@@ -92,6 +92,13 @@
         button("Just show me", () => choose(null, null), { class: "bn-quiet" })));
   }
 
+  // While the answer is being computed: the guess, the question, and how far it is.
+  function running(node, title, question) {
+    const progress = make("progress", { max: 1, value: 0, "aria-label": "How far the run is" });
+    node.replaceChildren(make("p", { class: "bn-card-title" }, title), make("p", { class: "bn-question" }, question), progress);
+    return progress;
+  }
+
   const VERDICTS = new Map([[true, "Right."], [false, "Not this time."], [null, "What came out:"]]);
 
   function told(node, { verdict, moral, buttons, page, dare }) {
@@ -143,5 +150,5 @@
     node.replaceChildren(make("p", {}, words), svg);
   }
 
-  lib.view = { NAMES, make, button, pane, knob, select, seedField, card, ask, told, plain, seeds, percent };
+  lib.view = { NAMES, make, button, pane, knob, select, seedField, card, ask, running, told, plain, seeds, percent };
 })((globalThis.bnPlay ??= {}));
