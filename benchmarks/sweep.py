@@ -59,7 +59,7 @@ def careless(todo: list[Run]) -> None:
     threads = torch.get_num_threads()
     original = torch.set_num_threads
     # `measure` asks for one thread, to be reproducible; here this wish is not granted.
-    torch.set_num_threads = lambda _: original(threads)  # type: ignore[assignment]
+    torch.set_num_threads = lambda _: original(threads)
     try:
         for run in todo:
             execute(measure, run)

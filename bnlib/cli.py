@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from bnlib import experiments
-from bnlib.book.ledger import COLUMNS, ledger
+from bnlib.book.ledger import COLUMNS, ledger, turned
 from bnlib.evidence import runner, signals
 from bnlib.evidence import verify as verification
 from bnlib.evidence.store import ResultsError, existing_folder
@@ -144,9 +145,15 @@ def verify(
 def claims(
     results: Results = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of other results: print what they turn instead.")
+    ] = None,
 ) -> None:
     """Print every claim with its verdict, computed from the results."""
     rows = ledger(results)
+    if against is not None:
+        _compare(ledger(against), rows)
+        return
     if as_json:
         # Not through rich, which would wrap lines; in ASCII, which every encoding has.
         print(json.dumps(_records(rows[list(COLUMNS)]), indent=2))
@@ -158,6 +165,17 @@ def claims(
         estimate = f"{_number(row['estimate'])} {row['unit']}" if row["n"] else ""
         _add(table, row["id"], estimate, interval, p, str(row["n"]), row["verdict"])
     out.print(table)
+
+
+def _compare(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    """Print the verdicts that differ; exit 1 where a reproduction has failed."""
+    changes = turned(before, after)
+    for row in changes.to_dict("records"):
+        failure = " (failure)" if row["broken"] else ""
+        say(out, f"{row['id']}: {row['before']}, now {row['after']}{failure}")
+    say(out, f"{len(after)} claims, {len(changes)} verdicts differ")
+    if changes["broken"].any():
+        raise typer.Exit(1)
 
 
 @data_app.command("fetch")

@@ -254,7 +254,7 @@ def test_a_signal_ends_a_run_with_its_workers_and_keeps_what_is_finished(
     for line in started.process.stderr:
         if line.startswith("runs: ") and not line.startswith("runs: 0 "):
             break
-    send(started.group, number)  # type: ignore[operator]
+    send(started.group, number)
     code, errors = started.end()
     assert code == status, errors
     kept = len(list((tmp_path / ".parts" / "gradients").glob("*.parquet")))
@@ -292,3 +292,17 @@ def test_import_is_light() -> None:
     code = "import sys, bnlib; print(sorted({'torch', 'pandas', 'seaborn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_claims_against_other_results(tmp_path: Path) -> None:
+    book = results_folder()
+    same = bnlib("claims", "--against", str(book))
+    assert (same.returncode, same.stdout.splitlines()[-1]) == (
+        0, f"{len(ledger())} claims, 0 verdicts differ"
+    )  # fmt: skip
+    again = bnlib("claims", "--results", str(book / "replication"), "--against", str(book))
+    assert again.returncode == 0, "a claim was overturned on other seeds"
+    assert ": supported, now inconclusive" in again.stdout
+    none = bnlib("claims", "--results", str(tmp_path), "--against", str(book))
+    assert none.returncode == 1
+    assert ", now not run (failure)" in none.stdout

@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
+import environment
+import lock
 import pytest
 from conftest import require, require_program
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tools")]
-
-import environment  # noqa: E402 - tools are no package
-import lock  # noqa: E402
 
 
 def numbers(version: str) -> tuple[int, ...]:

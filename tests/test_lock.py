@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lock
 import pytest
 from conftest import lacks, require_program
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tools")]
-
-import lock  # noqa: E402 - tools are no package
 
 #: Each series at its first release, and Debian 12's own.
 PYTHONS = [*lock.pythons(), "3.11.2"]

@@ -18,12 +18,10 @@ import pytest
 from conftest import lacks, require
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "_ext"), str(ROOT / "tools")]
-
 require("myst_nb")
 nbformat = require("nbformat")
 
-import execute  # noqa: E402 - tools are no package
+import execute  # noqa: E402 - after it is known to be there
 import homes  # noqa: E402
 from bookext import cache, notebooks, stubs  # noqa: E402
 

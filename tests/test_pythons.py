@@ -6,13 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lock
 import pytest
+import pythons
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tools")]
-
-import lock  # noqa: E402 - tools are no package
-import pythons  # noqa: E402
 
 HERE = ".".join(map(str, sys.version_info[:3]))
 

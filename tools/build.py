@@ -9,7 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "_ext"))
-sys.path.insert(0, str(ROOT / "tools"))
 
 from bookext.cache import DATA, digest, folder  # noqa: E402 - after the path is set
 from bookext.repository import address  # noqa: E402

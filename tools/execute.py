@@ -29,7 +29,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "_ext"), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT / "_ext"))
 
 import homes  # noqa: E402 - after the path is set
 from bookext import stubs  # noqa: E402

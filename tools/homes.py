@@ -28,7 +28,7 @@ PLACES = {
 def spare() -> Path:
     """Make the folder that stands in; it goes when the program ends."""
     folder = tempfile.TemporaryDirectory(prefix="book-home-")
-    spare.keep = folder  # type: ignore[attr-defined] - or it would be gone at once
+    spare.keep = folder  # or it would be gone at once
     return Path(folder.name)
 
 

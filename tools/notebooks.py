@@ -14,17 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import homes
 import nbformat
 from joblib import cpu_count
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools")]
-
-import homes  # noqa: E402 - after the path is set
-
-FOLDER = ROOT / "_build" / "html" / "notebooks"
+FOLDER = Path(__file__).resolve().parents[1] / "_build" / "html" / "notebooks"
 
 
 def run(path: Path) -> str:

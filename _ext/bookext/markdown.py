@@ -31,14 +31,14 @@ def inline(node: nodes.Node) -> str:
         return f"${node.astext()}$"
     if isinstance(node, nodes.literal):
         return f"`{node.astext()}`"
-    if isinstance(node, nodes.image) or "leans-mark" in node.get("classes", []):  # type: ignore[attr-defined]
+    if isinstance(node, nodes.image) or "leans-mark" in node.get("classes", []):
         return ""
     if isinstance(node, nodes.raw):
         return node.astext() if node.get("format") == "html" else ""
     inner = "".join(inline(child) for child in node.children)
     if not inner.strip():
         return inner
-    if isinstance(node, nodes.strong) or "verdict" in node.get("classes", []):  # type: ignore[attr-defined]
+    if isinstance(node, nodes.strong) or "verdict" in node.get("classes", []):
         return f"**{inner}**"
     if isinstance(node, nodes.emphasis | nodes.title_reference):
         return f"*{inner}*"
@@ -195,7 +195,7 @@ def block(node: nodes.Node, level: int = 1) -> str:
         keep = node.get("format") == "html" and "bn-plotly" not in node.astext()
         return node.astext() if keep else ""
     if type(node).__name__ == "proof_node":
-        return _proof(node, level)  # type: ignore[arg-type]
+        return _proof(node, level)
     for kind, write in _WRITERS.items():
         if isinstance(node, kind):
             return write(node, level)

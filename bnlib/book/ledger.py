@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bnlib.evidence.claims import Claim, Judgement, claims_hash, holm_by_chapter, judge
+from bnlib.evidence.claims import NOT_RUN, Claim, Judgement, claims_hash, holm_by_chapter, judge
 from bnlib.evidence.experiment import Experiment
 from bnlib.evidence.store import (
     ResultsError,
@@ -47,6 +48,27 @@ def ledger(results: Path | str | None = None) -> pd.DataFrame:
     rows = [_row(j, p.get(j.claim.id, math.nan), name, old) for j, name, old in judgements]
     # A chapter may have several experiments: its claims stand together all the same.
     return pd.DataFrame(rows).sort_values("chapter", kind="stable", ignore_index=True)
+
+
+def turned(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims whose verdicts differ between two ledgers, one row each.
+
+    Returns
+    -------
+    DataFrame
+        Columns id, before, after and broken: whether a reproduction has failed. It has where a
+        derived number no longer holds, where a claim was not judged again, and where a measured
+        one turned from supported to refuted or back; between these and *inconclusive* or
+        *depends* a few other seeds may move a claim.
+    """
+    both = before.merge(after, on="id", suffixes=("_before", "_after"))
+    found = pd.DataFrame(
+        {"id": both["id"], "before": both["verdict_before"], "after": both["verdict_after"]}
+    )
+    flip = {"supported": "refuted", "refuted": "supported"}
+    lost = (both["kind_after"] != "empirical") | (found["after"] == NOT_RUN)
+    found["broken"] = lost | (found["before"].map(flip) == found["after"])
+    return found[found["before"] != found["after"]]
 
 
 def judgement(claim_id: str, results: Path | str | None = None) -> Judgement:
@@ -98,18 +120,24 @@ def judge_all(results: Path | str | None = None) -> list[tuple[Judgement, str, b
     return found
 
 
+@dataclass(frozen=True)
+class _Version:
+    """The state of an experiment's results: when the file changes they are judged again."""
+
+    folder: Path
+    changed: int
+
+
 def _judged(experiment: Experiment, folder: Path) -> tuple[tuple[Judgement, bool], ...]:
     path = folder / f"{experiment.name}.parquet"
-    stamp = path.stat().st_mtime_ns if path.exists() else 0
-    return _judged_at(experiment, folder, stamp)
+    return _judged_once(
+        experiment, _Version(folder, path.stat().st_mtime_ns if path.exists() else 0)
+    )
 
 
 @lru_cache(maxsize=256)
-def _judged_at(
-    experiment: Experiment,
-    folder: Path,
-    stamp: int,  # noqa: ARG001 - part of the key: judge again when the file changes
-) -> tuple[tuple[Judgement, bool], ...]:
+def _judged_once(experiment: Experiment, version: _Version) -> tuple[tuple[Judgement, bool], ...]:
+    folder = version.folder
     if not has_results(experiment.name, folder):
         return tuple((judge(claim, None), False) for claim in experiment.claims)
     table = load_results(experiment.name, folder)

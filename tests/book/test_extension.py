@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,10 @@ import pytest
 from conftest import require
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "_ext")]
-
 for module in ("sphinx", "myst_nb", "sphinx_design"):
     require(module)
 
-from bookext import claims, provenance  # noqa: E402 - after the path is set
+from bookext import claims, provenance  # noqa: E402 - after it is known to be there
 from sphinx.application import Sphinx  # noqa: E402
 from sphinx.errors import ExtensionError  # noqa: E402
 from sphinx.util.docutils import docutils_namespace, patch_docutils  # noqa: E402
@@ -111,7 +108,7 @@ class Built:
 
 
 @pytest.fixture
-def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Build pages given as keywords or as a mapping."""
     import bnlib
 
@@ -157,28 +154,28 @@ class TestFails:
         ],
         ids=lambda value: value if " " in value and "#" not in value else "",
     )
-    def test_and_says_why(self, build, text: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    def test_and_says_why(self, build, text: str, message: str) -> None:
         assert message in build({"index": text}).warnings
 
-    def test_a_page_that_is_not_executed(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_a_page_that_is_not_executed(self, build) -> None:
         text = HEADER + "# T\n\n```{code-cell} ipython3\nprint(1)\n```\n"
         with pytest.raises(ExtensionError, match="not executed: page; run `make book`"):
             build({"page": text}, nb_execution_mode="cache")
 
-    def test_an_unmarked_solution(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_an_unmarked_solution(self, build) -> None:
         cell = "```{code-cell} ipython3\n:tags: [solution]\n:exercise: ex\nx = 1\n```"
         built = build({"page": HEADER + "# T\n\n```{stub} ex\n```\n\n" + cell})
         assert "a solution is marked by ### BEGIN SOLUTION" in built.warnings
 
 
 class TestVerdicts:
-    def test_prose_that_the_ledger_bears_out(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_prose_that_the_ledger_bears_out(self, build) -> None:
         text = "# T\n\n:::{leans} fast supported\nSo.\n:::\n\n:::{leans} noisy not-run\nWait.\n:::"
         built = build({"index": text})
         assert "leans" not in built.warnings
         assert 'class="leans' in built.page()
 
-    def test_badges_link_to_the_ledgers_rows(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_badges_link_to_the_ledgers_rows(self, build) -> None:
         ledger = "# L\n\n:::{claims}\n:ledger:\n:columns: statement, estimate, n, p, verdict\n:::"
         built = build({"chapters/ledger": ledger, "index": "# T\n\n{verdict}`fast`"})
         assert 'href="chapters/ledger.html#claim-fast"' in built.page()
@@ -188,14 +185,14 @@ class TestVerdicts:
         for text in (estimate, "&lt; 0.001", "verdict-not-run", " edited", "math"):
             assert text in table
 
-    def test_without_a_ledger_page_there_is_no_dead_link(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_without_a_ledger_page_there_is_no_dead_link(self, build) -> None:
         page = build({"index": "# T\n\n{verdict}`fast`"}).page()
         assert "verdict-supported" in page
         assert "#claim-fast" not in page
 
 
 class TestQuiz:
-    def test_nothing_but_details(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_nothing_but_details(self, build) -> None:
         page = build({"index": quiz("[x] yes $a$", "[ ] no", "[x] also")}).page()
         assert page.count("<details") == 3
         assert page.count("bn-right") == 2
@@ -205,7 +202,7 @@ class TestQuiz:
     @pytest.mark.parametrize(
         ("claim", "answers"), [("fast", ["right", "wrong"]), ("noisy", ["open", "open"])]
     )
-    def test_a_prediction_follows_the_ledger(self, build, claim: str, answers: list[str]) -> None:  # type: ignore[no-untyped-def]
+    def test_a_prediction_follows_the_ledger(self, build, claim: str, answers: list[str]) -> None:
         head = f":::{{predict}} Which?\n:claim: {claim}\n"
         page = build({"index": quiz("[?supported] a", "[?refuted] b", head=head)}).page()
         assert [page.count(f"bn-option bn-{answer}") for answer in answers] == (
@@ -233,7 +230,7 @@ class TestReferences:
             ("mod", "bnlib.nothing"),
         ],
     )
-    def test_of_ours_must_resolve(self, build, role: str, name: str) -> None:  # type: ignore[no-untyped-def]
+    def test_of_ours_must_resolve(self, build, role: str, name: str) -> None:
         import bnlib.evidence.stats  # noqa: F401
         import bnlib.evidence.sweep  # noqa: F401 - known by name once it is imported, as autodoc does
 
@@ -246,7 +243,7 @@ class TestReferences:
         "collections.abc.Callable", "typing.Literal", "types.UnionType", "frozen dataclass",
     )  # fmt: skip
 
-    def test_of_other_projects_may_have_any_spelling(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_of_other_projects_may_have_any_spelling(self, build) -> None:
         names = "\n".join(f"- {{py:class}}`{name}`" for name in self.FOREIGN)
         rest = "{py:func}`torch.no_grad` {py:exc}`OSError` {py:func}`print` {py:mod}`numpy.random`"
         built = build({"index": f"# T\n\n{names}\n\n{rest}"}, nitpicky=True)
@@ -261,11 +258,11 @@ class TestReferences:
     )
 
     @pytest.mark.parametrize("name", ["bnlib.evidence.sweep.Sweep", "bnlib.evidence.sweep.Sweeep"])
-    def test_in_a_signature(self, build, name: str) -> None:  # type: ignore[no-untyped-def]
+    def test_in_a_signature(self, build, name: str) -> None:
         built = build({"index": self.SIGNATURE.replace("OWN", name)}, nitpicky=True)
         assert self.lost(built) == ([] if name.endswith("Sweep") else [name])
 
-    def test_a_class_of_ours_needs_no_module(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_a_class_of_ours_needs_no_module(self, build) -> None:
         import bnlib.evidence.sweep  # noqa: F401
 
         text = self.SIGNATURE.replace("OWN", "int") + "\n{py:class}`Sweep`\n"
@@ -274,7 +271,7 @@ class TestReferences:
         assert 'href="#bnlib.evidence.sweep.Sweep"' in built.page().split("</dl>")[-1]
 
 
-def test_a_formula_keeps_its_punctuation(build) -> None:  # type: ignore[no-untyped-def]
+def test_a_formula_keeps_its_punctuation(build) -> None:
     page = build({"index": "# T\n\nSo ($a$), and *if* $b$. But $c$ is free, and $d$\n"}).page()
     joined = re.findall(
         r'<span class="joined">(.)?<span class="math[^>]*>(.*?)</span>(.*?)</span>', page
@@ -300,7 +297,7 @@ class TestChapter:
     )
 
     @pytest.fixture
-    def cells(self, build) -> list[dict[str, str]]:  # type: ignore[no-untyped-def]
+    def cells(self, build) -> list[dict[str, str]]:
         built = build({"page": self.PAGE})
         found = built.notebook("page")["cells"]
         assert isinstance(found, list)
@@ -327,7 +324,7 @@ class TestChapter:
         assert code[1] == "def f():\n    ...  # your code here\n\n\nassert f()"
         assert code[2] == "# Solution\ndef f():\n    return 1\n\n\nassert f()"
 
-    def test_solution_is_folded_on_the_page(self, build) -> None:  # type: ignore[no-untyped-def]
+    def test_solution_is_folded_on_the_page(self, build) -> None:
         page = build({"page": self.PAGE}).page("page")
         assert "<summary>Solution</summary>" in page
         assert "### BEGIN" not in page

@@ -20,7 +20,7 @@ SEEDS = range(6)
 
 def toy(**options: object) -> Experiment:
     """Return an experiment that runs nothing: only its name and how it is compared count."""
-    return replace(load("fisher"), name="toy", **options)  # type: ignore[arg-type]
+    return replace(load("fisher"), name="toy", **options)
 
 
 def table(seeds: range = SEEDS) -> pd.DataFrame:

@@ -121,7 +121,7 @@ def test_a_statistic_counts_with_its_arguments_and_functions() -> None:
 
         return statistic
 
-    assert statistic_source(closed(1)) != statistic_source(closed(2))  # type: ignore[arg-type]
+    assert statistic_source(closed(1)) != statistic_source(closed(2))
     with_function = statistic_source(partial(protocols.images, n=protocols.counting))
     assert "BNLIB_TEST_MARKS" in with_function
 

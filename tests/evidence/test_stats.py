@@ -143,7 +143,7 @@ def test_paired_compares_arms_of_one_seed_and_stratum() -> None:
 
 def claim(statistic: object, **options: object) -> Claim:
     defaults: dict[str, object] = {"support": 0.5, "refute": 0.2}
-    return Claim("x", "c", "empirical", "s", "p", (), statistic, **{**defaults, **options})  # type: ignore[arg-type]
+    return Claim("x", "c", "empirical", "s", "p", (), statistic, **{**defaults, **options})
 
 
 def values(value: list[float], **columns: object) -> pd.DataFrame:
@@ -203,8 +203,8 @@ def test_lower_bound_may_support_but_never_refute() -> None:
 def test_exact_claims_go_by_the_worst_seed_and_theory_by_the_mean() -> None:
     table = values([1.0, 1.0, 1.0, 1.0, 1.1])
     options = {"expected": 1.0, "tolerance": 0.05}
-    exact = Claim("x", "c", "exact", "s", "p", (), lambda t: t, **options)  # type: ignore[arg-type]
-    theory = Claim("x", "c", "theory", "s", "p", (), lambda t: t, **options)  # type: ignore[arg-type]
+    exact = Claim("x", "c", "exact", "s", "p", (), lambda t: t, **options)
+    theory = Claim("x", "c", "theory", "s", "p", (), lambda t: t, **options)
     assert judge(exact, table).verdict == "refuted"
     assert judge(theory, table).verdict == "supported"
 

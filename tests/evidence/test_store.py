@@ -35,7 +35,7 @@ CLAIM = Claim(
 def toy_runs(seeds: object, tuned: object) -> list[Run]:
     """Return one run per seed."""
     del tuned
-    return [Run("toy", seed) for seed in seeds]  # type: ignore[attr-defined]
+    return [Run("toy", seed) for seed in seeds]
 
 
 TOY = Experiment("toy", "A toy", "toy", range(5), toy_runs, measure, 0.1, claims=(CLAIM,))
@@ -95,12 +95,12 @@ def test_missing_and_damaged_provenance(toys: Path) -> None:
 def test_verify_accepts_the_truth_and_names_a_lie(toys: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         options = {"sample": 5, "seed": 0, "executor": executor, "results": toys}
-        checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
+        checks = verify.verify([TOY], **options)
         assert [c.agrees for c in checks] == [True] * 5
         table = store.load_results("toy", toys)
         table.loc[table["seed"] == 3, "value"] += 1e-15 + 1e-3
         store.save_results("toy", table, toys)
-        lies = [c for c in verify.verify([TOY], **options) if not c.agrees]  # type: ignore[arg-type]
+        lies = [c for c in verify.verify([TOY], **options) if not c.agrees]
     assert [c.run.seed for c in lies] == [3]
 
 
@@ -112,7 +112,7 @@ def test_verify_on_another_processor_has_a_tolerance(toys: Path) -> None:
         options = {"sample": 5, "seed": 0, "executor": executor, "results": toys}
         for shift, agrees in ((1e-6, True), (1e-2, False)):
             store.save_results("toy", table.assign(value=table["value"] + shift), toys)
-            checks = verify.verify([TOY], **options)  # type: ignore[arg-type]
+            checks = verify.verify([TOY], **options)
             assert {c.agrees for c in checks} == {agrees}
 
 
@@ -122,13 +122,13 @@ def test_verify_names_a_run_that_fails_and_results_of_another_version(toys: Path
 
     with ThreadPoolExecutor(1) as executor:
         options = {"sample": 2, "seed": 0, "executor": executor, "results": toys}
-        checks = verify.verify([replace(TOY, measure=broken)], **options)  # type: ignore[arg-type]
+        checks = verify.verify([replace(TOY, measure=broken)], **options)
         assert not any(check.agrees for check in checks)
         assert "cannot be repeated (ArithmeticError: seed" in checks[0].detail
         table = store.load_results("toy", toys)
         store.save_results("toy", table.drop(columns="kind"), toys)
         with pytest.raises(ResultsError, match=r"lack the factors kind.*bnlib run toy"):
-            verify.verify([TOY], **options)  # type: ignore[arg-type]
+            verify.verify([TOY], **options)
 
 
 def test_restamp_records_the_new_hash(toys: Path) -> None:

@@ -154,11 +154,11 @@ def test_processes_are_as_many_as_may_be_used() -> None:
         os.sched_setaffinity(0, allowed)
         try:
             with process_pool() as pool:
-                assert 1 <= pool._max_workers <= len(allowed)  # type: ignore[attr-defined]
+                assert 1 <= pool._max_workers <= len(allowed)
         finally:
             os.sched_setaffinity(0, before)
     with process_pool(3) as pool:
-        assert pool._max_workers == 3  # type: ignore[attr-defined]
+        assert pool._max_workers == 3
     with pytest.raises(ValueError, match="at least 1"), process_pool(0):
         pass
 
@@ -168,7 +168,7 @@ def test_windows_takes_61_processes_at_most(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "platform", "win32")  # Python's own pool then refuses more
     for jobs in (None, 96):
         with process_pool(jobs) as pool:
-            assert pool._max_workers == 61  # type: ignore[attr-defined]
+            assert pool._max_workers == 61
 
 
 @pytest.mark.slow
@@ -304,7 +304,7 @@ def dask_cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[by
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", info]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVIRONMENT}
-    processes = [subprocess.Popen([*command, *map(str, options)], **quiet)]  # type: ignore[call-overload]
+    processes = [subprocess.Popen([*command, *map(str, options)], **quiet)]
     try:
         for _ in range(600):
             if info.exists():
@@ -315,7 +315,7 @@ def dask_cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[by
             sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard",
             "--nthreads", "2", "--no-nanny", "--local-directory", str(tmp_path),
         ]  # fmt: skip
-        processes += [subprocess.Popen(worker, **quiet) for _ in range(2)]  # type: ignore[call-overload]
+        processes += [subprocess.Popen(worker, **quiet) for _ in range(2)]
         yield address, processes
     finally:
         for process in processes:
@@ -341,7 +341,7 @@ def test_dask_with_a_worker_killed_in_mid_run(
     try:
         found = sweep(measure, runs, tmp_path / "out", executor=executor, on_done=kill_one).table
     finally:
-        executor._client.close()  # type: ignore[attr-defined]
+        executor._client.close()
     assert done[-1] == 8
     expected = pd.concat([execute(measure, run)[0] for run in runs], ignore_index=True)
     same(found, expected)
@@ -364,7 +364,7 @@ def test_dask_whose_scheduler_dies_is_one_clear_error(
         with pytest.raises(SweepError, match=r"scheduler dropped the runs.*the same command"):
             sweep(measure, runs, tmp_path / "out", executor=executor, on_done=kill)
     finally:
-        executor._client.close()  # type: ignore[attr-defined]
+        executor._client.close()
     assert 2 <= len(list((tmp_path / "out").glob("*.parquet"))) < 12
 
 

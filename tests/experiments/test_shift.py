@@ -216,7 +216,7 @@ def test_every_claim_can_be_judged_from_a_small_sweep(monkeypatch: pytest.Monkey
     monkeypatch.setattr(shift, "PROBED", [8, 16])
 
     def sweep(module: object, runs: list[object]) -> pd.DataFrame:
-        return pd.concat([module.measure(r).assign(**dataclasses.asdict(r)) for r in runs])  # type: ignore[attr-defined]
+        return pd.concat([module.measure(r).assign(**dataclasses.asdict(r)) for r in runs])
 
     table = sweep(shift, list(shift.runs(range(5), {})))
     found = {claim.id: judge(claim, table) for claim in shift_claims.CLAIMS}

@@ -66,7 +66,7 @@ def test_surface_is_the_model_in_training_mode_and_leaves_it_alone(norm: str) ->
 @pytest.mark.parametrize("norm", ["none", "bn"])
 def test_hessian_product_and_eigenvalue_are_the_dense_ones(norm: str) -> None:
     hessian, loss, w = dense_hessian(norm)
-    product = hessian_product(loss, w)  # type: ignore[arg-type]
+    product = hessian_product(loss, w)
     v = torch.randn(len(w), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(product(v), hessian @ v)
     wanted = torch.linalg.eigvalsh(hessian)[-1].item()

@@ -119,14 +119,14 @@ def test_schedule() -> None:
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
     options: dict[str, object] = {"steps": 1, "batch_size": 10, "lr": 0.1, "seed": 0, **arguments}
     with pytest.raises(ValueError, match=message):
-        train(mlp([6, 2]), images(), **options)  # type: ignore[arg-type]
+        train(mlp([6, 2]), images(), **options)
 
 
 @pytest.mark.parametrize("norm", ["none", "bn", "ln", "gn", nn.BatchNorm2d])
 def test_networks_map_images_to_logits(norm: object) -> None:
     x = torch.randn(4, 1, 12, 12)
-    assert convnet([8, 8, 16], norm=norm)(x).shape == (4, 10)  # type: ignore[arg-type]
-    assert resnet((1, 1), 8, norm=norm)(x).shape == (4, 10)  # type: ignore[arg-type]
+    assert convnet([8, 8, 16], norm=norm)(x).shape == (4, 10)
+    assert resnet((1, 1), 8, norm=norm)(x).shape == (4, 10)
 
 
 def test_norm_argument_chooses_the_layers() -> None:
@@ -146,7 +146,7 @@ def test_inits_have_the_declared_spread() -> None:
     assert float(weight.detach().std()) == pytest.approx((2 / 1000) ** 0.5, rel=0.02)
     for bad in ("glorot", -1.0, float("nan")):
         with pytest.raises(ValueError, match="init must be"):
-            initialize(nn.Linear(2, 2), bad)  # type: ignore[arg-type]
+            initialize(nn.Linear(2, 2), bad)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,6 @@ def test_fixup_scales_the_first_layer_of_a_branch() -> None:
 
 def test_residual_mlp_refuses_what_makes_no_sense() -> None:
     with pytest.raises(ValueError, match="branch must be one of"):
-        residual_mlp(2, branch="none")  # type: ignore[arg-type]
+        residual_mlp(2, branch="none")
     with pytest.raises(ValueError, match="takes the place of a normaliser"):
         residual_mlp(2, norm="bn", branch="fixup")

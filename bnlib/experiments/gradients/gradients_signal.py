@@ -38,7 +38,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all networks on all seeds."""
     return [Run(arm, seed) for seed in seeds for arm in NETS]
 

@@ -39,7 +39,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all parts on all seeds."""
     return [Run(part, *factors, seed) for seed in seeds for part, factors in PARTS.items()]
 

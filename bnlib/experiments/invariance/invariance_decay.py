@@ -42,7 +42,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all parts on all seeds."""
     parts = [("schedule", *rates, 0.0) for rates in SCHEDULES]
     parts += [("adam", ADAM_RATE, DECAY, 0.0), *(("rotation", *rates) for rates in ROTATIONS)]

@@ -29,7 +29,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return a problem per seed."""
     return [Run(seed) for seed in seeds]
 

@@ -34,7 +34,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all places, inputs and widths on all seeds."""
     grid = [Run(p, i, w, s) for s in seeds for w in WIDTHS for i in INPUTS for p in PLACES]
     return grid + [Run("one", "noise", WIDTHS[-1], s) for s in seeds]

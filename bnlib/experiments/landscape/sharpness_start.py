@@ -29,7 +29,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all depths and weights on all seeds."""
     return [Run(n, i, d, s) for s in seeds for d in DEPTHS for i in INITS for n in ("none", "bn")]
 

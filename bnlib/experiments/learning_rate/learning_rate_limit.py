@@ -36,7 +36,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return both parts on all seeds."""
     together = [Run("together", a, d, s) for s in seeds for a in ARMS for d in DEPTHS]
     return together + [Run("split", "bn", SPLIT_DEPTH, s) for s in seeds]

@@ -35,7 +35,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all parts on all seeds."""
     theorems = [Run(part, "bn", 4, s) for s in seeds for part in ("bound", "quadratic")]
     return theorems + [Run("step", a, d, s) for s in seeds for a in ARMS for d in DEPTHS]

@@ -51,7 +51,7 @@ class Run:
     seed: int
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return both networks with all arms."""
     return [Run(net, arm, seed) for seed in seeds for net in NETS for arm in ARMS]
 

@@ -48,7 +48,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 IN_FRONT = ("0.weight", "3.weight")  # of a network's parameters, the weights in front of BN
 
 
-def runs(seeds: Sequence[int], tuned: Tuned) -> list[Run]:  # noqa: ARG001
+def runs(seeds: Sequence[int], _: Tuned) -> list[Run]:
     """Return all parts on all seeds."""
     return [Run(part, seed) for seed in seeds for part in PARTS]
 
