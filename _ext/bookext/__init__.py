@@ -9,9 +9,9 @@ from sphinx.application import Sphinx
 from bookext import (
     cache,
     claims,
+    details,
     exercises,
     figures,
-    fold,
     joined,
     notebooks,
     provenance,
@@ -25,7 +25,7 @@ from bookext import (
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register every part."""
     parts = (
-        fold, joined, cache, claims, exercises, figures,
+        details, joined, cache, claims, exercises, figures,
         provenance, quiz, references, theme, notebooks, widgets,
     )  # fmt: skip
     for part in parts:

@@ -12,7 +12,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from bookext import stubs
-from bookext.fold import fold
+from bookext.details import details
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _fold_solutions(app: Sphinx, doctree: nodes.document) -> None:
             text = stubs.solution(block.astext())
             block.children = [nodes.Text(text)]
             block.rawsource = text
-        wrapper = fold("", summary="Solution", classes=["solution"])
+        wrapper = details("", summary="Solution", classes=["solution"])
         cell.replace_self(wrapper)
         wrapper += cell
 

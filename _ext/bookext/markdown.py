@@ -12,7 +12,7 @@ from html import escape
 
 from docutils import nodes
 
-from bookext.fold import fold
+from bookext.details import details
 from bookext.quiz import TITLES, quiz, quiz_option, word
 
 Inline = Callable[[nodes.Node], str]
@@ -222,7 +222,7 @@ _WRITERS: dict[type[nodes.Node], Callable[..., str]] = {
     nodes.figure: lambda node, level: _figure(node),
     nodes.block_quote: lambda node, level: _quote(blocks(list(node.children), level)),
     nodes.Admonition: _admonition,
-    fold: lambda node, level: _details(node["summary"], blocks(list(node.children), level)),
+    details: lambda node, level: _details(node["summary"], blocks(list(node.children), level)),
     quiz: _quiz,
     nodes.transition: lambda node, level: "---",
 }

@@ -14,8 +14,8 @@ from sphinx.environment import BuildEnvironment
 
 from bookext import stubs
 from bookext.cache import ROOT, folder
+from bookext.details import details
 from bookext.exercises import is_solution
-from bookext.fold import fold
 from bookext.markdown import block, blocks
 from bookext.repository import address
 
@@ -121,7 +121,7 @@ class Writer:
 
     @staticmethod
     def _holds_cells(node: nodes.Node) -> bool:
-        if not isinstance(node, fold | nodes.container):
+        if not isinstance(node, details | nodes.container):
             return False
         return any(
             isinstance(part, nodes.container) and part.get("nb_element") == "cell_code"

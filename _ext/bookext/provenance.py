@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from bookext.fold import fold
+from bookext.details import details
 from bookext.repository import ROOT, address
 
 LOG = logging.getLogger(__name__)
@@ -92,10 +92,10 @@ class ProtocolSource(SphinxDirective):
         return found
 
 
-def _folded(path: Path, title: str) -> fold:
+def _folded(path: Path, title: str) -> details:
     text = path.read_text(encoding="utf-8")
     block = nodes.literal_block(text, text, language="python")
-    return fold("", block, summary=title, classes=["source"])
+    return details("", block, summary=title, classes=["source"])
 
 
 def setup(app: Sphinx) -> None:

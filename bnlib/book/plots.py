@@ -207,16 +207,13 @@ def _line_end(ax: Axes, line: Any) -> tuple[tuple[float, float], float, Any] | N
 def _spread(heights: Sequence[float], step: float) -> list[float]:
     """Move sorted heights apart until neighbours are at least `step` apart, keeping their centre.
 
-    Pools neighbours as isotonic regression does, so no label moves further than it must.
+    No label moves further than it must: the sum of the squared distances is least.
     """
-    blocks: list[tuple[float, int]] = []  # mean of (height - rank * step), number of labels
-    for rank, height in enumerate(heights):
-        blocks.append((height - rank * step, 1))
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (m1, n1), (m2, n2) = blocks[-2:]
-            blocks[-2:] = [((m1 * n1 + m2 * n2) / (n1 + n2), n1 + n2)]
-    flat = [mean for mean, n in blocks for _ in range(n)]
-    return [value + rank * step for rank, value in enumerate(flat)]
+    from scipy.optimize import isotonic_regression
+
+    slots = step * np.arange(len(heights))
+    moved: list[float] = (isotonic_regression(np.asarray(heights) - slots).x + slots).tolist()
+    return moved
 
 
 def finding(target: Axes | Figure, text: str, *, sub: str | None = None) -> None:

@@ -76,11 +76,9 @@ def bootstrap(differences: ArrayLike, *, level: float = 0.95, seed: int = 0) -> 
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p values, in the order given (Holm, 1979)."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, running = [0.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = running
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
+
+    adjusted: list[float] = multipletests(p, method="holm")[1].tolist() if len(p) else []
     return adjusted
 
 

@@ -11,11 +11,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
-class fold(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes in lower case
+class details(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes in lower case
     """Children shown once the reader opens the `summary`."""
 
 
-def _visit_html(self: Any, node: fold) -> None:
+def _visit_html(self: Any, node: details) -> None:
     classes = " ".join(["bn-fold", *node.get("classes", [])])
     ids = f' id="{node["ids"][0]}"' if node.get("ids") else ""
     self.body.append(
@@ -24,19 +24,19 @@ def _visit_html(self: Any, node: fold) -> None:
     self.body.append('<div class="bn-fold-body">')
 
 
-def _depart_html(self: Any, node: fold) -> None:
+def _depart_html(self: Any, node: details) -> None:
     self.body.append("</div></details>")
 
 
-def _visit_latex(self: Any, node: fold) -> None:
+def _visit_latex(self: Any, node: details) -> None:
     self.body.append("\n\n\\textbf{" + self.encode(node["summary"]) + "}\n\n")
 
 
-def _depart_other(self: Any, node: fold) -> None:
+def _depart_other(self: Any, node: details) -> None:
     pass
 
 
-def _visit_text(self: Any, node: fold) -> None:
+def _visit_text(self: Any, node: details) -> None:
     pass
 
 
@@ -51,7 +51,7 @@ class Answer(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Parse the content into a fold."""
         title = self.arguments[0] if self.arguments else "Answer"
-        node = fold(summary=title, classes=["answer", *self.options.get("class", [])])
+        node = details(summary=title, classes=["answer", *self.options.get("class", [])])
         self.state.nested_parse(self.content, self.content_offset, node)
         return [node]
 
@@ -59,7 +59,7 @@ class Answer(SphinxDirective):
 def setup(app: Sphinx) -> None:
     """Register the node and ``{answer}``."""
     app.add_node(
-        fold,
+        details,
         html=(_visit_html, _depart_html),
         latex=(_visit_latex, _depart_other),
         text=(_visit_text, _depart_other),
