@@ -75,7 +75,7 @@ def compile_for(python: str, constraints: Path, *what: str) -> subprocess.Comple
     uv = require_program(str(Path(sys.executable).with_name("uv")), "uv")
     command = [
         *(uv, "pip", "compile", "--python", sys.executable, "--python-version", python),
-        *("--only-binary", ":all:"),
+        *("--only-binary", ":all:", "--no-config"),
         *("--no-header", "--no-annotate", "--constraints", str(constraints), *what),
     ]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=ROOT)
@@ -86,8 +86,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip, by name, where the package index cannot be reached."""
     small = tmp_path_factory.mktemp("index") / "in.txt"
     small.write_text("iniconfig\n", "utf-8")
-    if compile_for("3.13", lock.LOCK, "--no-cache", str(small)).returncode:
-        lacks("a package index that can be reached")
+    done = compile_for("3.13", lock.LOCK, "--no-cache", str(small))
+    if done.returncode:
+        lacks(f"a package index that can be reached ({done.stderr.strip()})")
 
 
 @pytest.mark.slow

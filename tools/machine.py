@@ -5,21 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import sysconfig
+from pathlib import Path
+
+COMPILER = "a C++ compiler"
+HEADERS = "Python's headers (on Debian and Ubuntu: python3-dev)"
 
 WANTED = {
     "Chromium": (("chromium", "chromium-browser", "google-chrome"), "the tests of the built site"),
-    "a C++ compiler": (("c++", "g++", "clang++"), "the tests of torch.compile"),
+    COMPILER: (("c++", "g++", "clang++"), "the tests of torch.compile"),
 }
+
+
+def has_headers() -> bool:
+    """Whether C++ code can be compiled against this Python."""
+    return (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
 def lacking() -> dict[str, str]:
     """Name what is not here, and what is skipped for it."""
-    given = {"Chromium": os.environ.get("CHROMIUM"), "a C++ compiler": os.environ.get("CXX")}
-    return {
+    given = {"Chromium": os.environ.get("CHROMIUM"), COMPILER: os.environ.get("CXX")}
+    found = {
         name: use
         for name, (commands, use) in WANTED.items()
         if not any(shutil.which(command) for command in (given[name] or "", *commands))
     }
+    return found if has_headers() else {**found, HEADERS: WANTED[COMPILER][1]}
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ def _seeded() -> None:
 
 
 # PyTorch builds its own forward derivatives with a function that it deprecates.
-forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit.script. is (deprecated|not supported)")
 
 
 @forward_mode
