@@ -21,7 +21,9 @@ from bnlib.book.ledger import ledger
 from bnlib.evidence.store import results_folder
 
 COMMAND = [sys.executable, "-m", "bnlib"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Test processes side by side have a terminal of 80 columns, which a user's pipe has not.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+ENVIRONMENT["OMP_NUM_THREADS"] = "1"
 
 
 def bnlib(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

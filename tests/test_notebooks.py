@@ -76,8 +76,8 @@ class TestExecuted:
                 assert not {"SyntaxError", "NameError", "ImportError"} & set(errors(cell))
 
     @by_name(EXECUTED)
-    def test_takes_less_than_a_minute(self, path: Path) -> None:
-        assert read(path).metadata["seconds"] < SECONDS
+    def test_takes_less_than_a_minute_of_one_core(self, path: Path) -> None:
+        assert 0 < read(path).metadata["seconds"] < SECONDS
 
 
 class TestPublished:
