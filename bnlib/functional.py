@@ -126,9 +126,11 @@ def _is_operator(training: bool, eps: float, *tensors: Tensor | None) -> bool:
     In evaluation that is everyone who records; in training only TorchScript, whose exporters
     know no other way. PyTorch's operator refuses eps = 0 in training.
     """
+    if torch.compiler.is_compiling():
+        return not training
     if training:
-        return torch._C._is_tracing() and eps > 0
-    return torch.compiler.is_compiling() or not (eager.plain(*tensors) or eager.transformed())
+        return eps > 0 and torch._C._is_tracing()
+    return not (eager.plain(*tensors) or eager.transformed())
 
 
 def normalize_batch(
@@ -169,10 +171,10 @@ def _dense(input: Tensor) -> Tensor:
 def update(mean: Tensor, var: Tensor, batch: Moments, momentum: float) -> None:
     """Move the running statistics in place, the variance by its unbiased estimate."""
     bessel = batch.count / (batch.count - 1)
-    with torch.no_grad():
+    with torch.no_grad():  # and detached: a recorded graph forgets under what it was recorded
         for running, new, weight in ((mean, batch.mean, 1.0), (var, batch.var, bessel)):
             kept = widen(running) * (1 - momentum)
-            running.copy_(kept.add_(new, alpha=momentum * weight))
+            running.copy_(kept.add_(new.detach(), alpha=momentum * weight))
 
 
 def _format(x: Tensor) -> torch.memory_format:
