@@ -22,13 +22,14 @@ class BatchNormFunction(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output and the batch's mean and biased variance."""
-        kernels = blocked if x.device.type == "cpu" else formulas
-        mean, var, _ = kernels.moments(x)
+        fast = x.device.type == "cpu"
+        mean, var, _ = blocked.moments(x) if fast else formulas.moments(x)
         ctx.eps = eps
         ctx.save_for_backward(x, weight, mean, var)
         ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
-        return kernels.normalize(x, mean, var, weight, bias, eps), mean, var
+        normalize = blocked.normalize if fast else formulas.normalize
+        return normalize(x, mean, var, weight, bias, eps), mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -37,13 +38,12 @@ class BatchNormFunction(torch.autograd.Function):
         x, weight, mean, var = ctx.saved_tensors
         if g is None:
             return None, None, None, None
+        fast = x.device.type == "cpu" and eager.plain(g, x, weight)
         if torch.is_grad_enabled():
             # A second derivative is wanted: the statistics have to depend on x again.
             mean, var, _ = formulas.moments(x)
-            found = formulas.batch_norm_backward(g, x, mean, var, weight, ctx.eps)
-        else:
-            fast = x.device.type == "cpu" and eager.plain(g, x, weight)
-            kernels = blocked if fast else formulas
-            found = kernels.batch_norm_backward(g, x, mean, var, weight, ctx.eps)
+            fast = False
+        backward = blocked.batch_norm_backward if fast else formulas.batch_norm_backward
+        found = backward(g, x, mean, var, weight, ctx.eps)
         needed = zip(found, ctx.needs_input_grad, strict=False)
         return *(value if need else None for value, need in needed), None
