@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from bnlib.book.ledger import ledger
     from bnlib.convert import flax_options, from_flax, from_keras, to_flax, to_keras
     from bnlib.evidence.store import load_results
+    from bnlib.exchange import from_torch, to_torch
     from bnlib.lab.data import cifar10, digits, fashion_mnist
     from bnlib.lab.models import convnet, mlp, resnet
-    from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm
+    from bnlib.layers import (
+        BatchNorm1d,
+        BatchNorm2d,
+        BatchNorm3d,
+        GhostBatchNorm,
+        LazyBatchNorm1d,
+        LazyBatchNorm2d,
+        LazyBatchNorm3d,
+    )
 
 __version__ = "0.1.0"
 
@@ -25,6 +34,9 @@ _HOME = {
     "BatchNorm2d": "layers",
     "BatchNorm3d": "layers",
     "GhostBatchNorm": "layers",
+    "LazyBatchNorm1d": "layers",
+    "LazyBatchNorm2d": "layers",
+    "LazyBatchNorm3d": "layers",
     "cifar10": "lab.data",
     "convnet": "lab.models",
     "digits": "lab.data",
@@ -32,12 +44,14 @@ _HOME = {
     "flax_options": "convert",
     "from_flax": "convert",
     "from_keras": "convert",
+    "from_torch": "exchange",
     "ledger": "book.ledger",
     "load_results": "evidence.store",
     "mlp": "lab.models",
     "resnet": "lab.models",
     "to_flax": "convert",
     "to_keras": "convert",
+    "to_torch": "exchange",
 }
 
 __all__ = [
@@ -45,6 +59,9 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "GhostBatchNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
     "cifar10",
     "convnet",
     "digits",
@@ -52,6 +69,7 @@ __all__ = [
     "flax_options",
     "from_flax",
     "from_keras",
+    "from_torch",
     "functional",
     "ledger",
     "load_results",
@@ -59,6 +77,7 @@ __all__ = [
     "resnet",
     "to_flax",
     "to_keras",
+    "to_torch",
 ]
 
 

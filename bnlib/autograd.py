@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnlib import blocked
-from bnlib.formulas import batch_norm_backward, moments, normalize, per_channel
+from bnlib import blocked, eager, formulas
 
 
 class BatchNormFunction(torch.autograd.Function):
@@ -23,13 +22,14 @@ class BatchNormFunction(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output and the batch's mean and biased variance."""
-        mean, var, _ = blocked.moments(x)
+        fast = x.device.type == "cpu"
+        mean, var, _ = blocked.moments(x) if fast else formulas.moments(x)
         ctx.eps = eps
         ctx.save_for_backward(x, weight, mean, var)
-        ctx.save_for_forward(x, weight, mean, var)
         ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
-        return blocked.normalize(x, mean, var, weight, bias, eps), mean, var
+        normalize = blocked.normalize if fast else formulas.normalize
+        return normalize(x, mean, var, weight, bias, eps), mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -38,24 +38,12 @@ class BatchNormFunction(torch.autograd.Function):
         x, weight, mean, var = ctx.saved_tensors
         if g is None:
             return None, None, None, None
+        fast = x.device.type == "cpu" and eager.plain(g, x, weight)
         if torch.is_grad_enabled():
             # A second derivative is wanted: the statistics have to depend on x again.
-            mean, var, _ = moments(x)
-            found = batch_norm_backward(g, x, mean, var, weight, ctx.eps)
-        else:
-            found = blocked.batch_norm_backward(g, x, mean, var, weight, ctx.eps)
+            mean, var, _ = formulas.moments(x)
+            fast = False
+        backward = blocked.batch_norm_backward if fast else formulas.batch_norm_backward
+        found = backward(g, x, mean, var, weight, ctx.eps)
         needed = zip(found, ctx.needs_input_grad, strict=False)
         return *(value if need else None for value, need in needed), None
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, db: Tensor | None, _: None) -> Any:
-        """Carry tangents forward. dy/dx is symmetric: they take the gradient's way."""
-        x, weight, mean, var = ctx.saved_tensors
-        dy = torch.zeros_like(x)
-        if dx is not None:
-            dy = dy + batch_norm_backward(dx, x, mean, var, weight, ctx.eps)[0]
-        if dw is not None:
-            dy = dy + normalize(x, mean, var, dw, None, ctx.eps)
-        if db is not None:
-            dy = dy + per_channel(db, x)
-        return dy, None, None

@@ -23,6 +23,8 @@ from bnlib.formulas import Moments, merge_moments, widen
 
 # Elements in a block: 2 MB of float32, which two cores' second-level caches hold.
 BLOCK = 2**19
+# The same for three operations in one place, which one core's cache is to hold.
+SMALL = 2**17
 # Largest row over which per-channel values are written out; see `spread`.
 SPREAD = 2**16
 # Means nearer to zero than so many standard deviations need not be subtracted first: see
@@ -37,12 +39,12 @@ def as_rows(x: Tensor) -> Tensor:
     return x if x.dim() == 2 else x.view(x.shape[0], x.shape[1], -1)
 
 
-def split_rows(x: Tensor) -> Sequence[Tensor]:
-    """Cut the rows of `x` into blocks; elsewhere than on a CPU, into a single one."""
-    rows = as_rows(x)
-    if x.device.type != "cpu" or x.numel() <= BLOCK:
+def split_rows(x: Tensor, block: int | None = None) -> Sequence[Tensor]:
+    """Cut the rows of `x` into blocks of so many elements, ``BLOCK`` unless said otherwise."""
+    rows, block = as_rows(x), block or BLOCK
+    if x.numel() <= block:
         return (rows,)
-    return torch.split(rows, max(1, BLOCK * len(rows) // x.numel()))
+    return torch.split(rows, max(1, block * len(rows) // x.numel()))
 
 
 def with_scratch(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -136,6 +138,31 @@ def _centre_scale_and_shift(
     mean, scale, shift = (spread(v, as_rows(x)) for v in (mean, scale, shift))
     for rows, out_rows, scratch in with_scratch(x, out):
         torch.addcmul(shift, torch.sub(rows, mean, out=scratch), scale, out=out_rows)
+
+
+def evaluate(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Compute ``formulas.normalize`` of a dense tensor (N, C, ...), to the same bits.
+
+    Its three operations, each rounded by itself, so that an output depends neither on the
+    size of the batch nor on whether a gradient is wanted, for which the formulas are used.
+    """
+    y = torch.empty_like(x)
+    inverse = torch.rsqrt(widen(var) + eps)
+    scale = inverse if weight is None else widen(weight).reshape(-1) * inverse
+    mean, scale = (spread(v, as_rows(x)) for v in (widen(mean), scale))
+    shift = None if bias is None else spread(widen(bias).reshape(-1), as_rows(x))
+    for rows, out_rows in zip(split_rows(x, SMALL), split_rows(y, SMALL), strict=True):
+        # Half precision has no room for what is in between; a wide output is its own scratch.
+        half = y.dtype != wide_type(y)
+        found = rows - mean if half else torch.sub(rows, mean, out=out_rows)
+        found.mul_(scale)
+        if shift is not None:
+            found.add_(shift)
+        if half:
+            out_rows.copy_(found)
+    return y
 
 
 def batch_norm_backward(

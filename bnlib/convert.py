@@ -60,7 +60,11 @@ def from_keras(
     -------
     bnlib.BatchNorm1d, BatchNorm2d or BatchNorm3d
         In the mode of a new module, training. ``num_batches_tracked`` is 0: Keras does not
-        count. Where Keras has no gamma, ``weight`` is 1 and frozen.
+        count. Where Keras has no gamma, ``weight`` is 1 and frozen. A frozen layer
+        (``trainable = False``), which in Keras normalises by its moving statistics whatever
+        the call asks for, comes in evaluation mode and with parameters that require no
+        gradient; a later ``train()`` of the whole model ends that, so call ``eval()`` on the
+        layer after it.
 
     Raises
     ------
@@ -76,7 +80,8 @@ def from_keras(
         "var": layer.moving_variance,
     }
     cls = cls or BY_RANK[layer.input_spec.ndim]
-    return _build(cls, state, layer.momentum, layer.epsilon, count)
+    module = _build(cls, state, layer.momentum, layer.epsilon, count)
+    return module if layer.trainable else module.eval().requires_grad_(False)
 
 
 def to_keras(module: _BatchNorm, *, rank: int | None = None, **options: Any) -> Any:
@@ -96,7 +101,9 @@ def to_keras(module: _BatchNorm, *, rank: int | None = None, **options: Any) -> 
     Returns
     -------
     keras.layers.BatchNormalization
-        Built, in Keras's own layout (channels last) unless ``axis`` says otherwise.
+        Built, in Keras's own layout (channels last) unless ``axis`` says otherwise. Frozen
+        (``trainable = False``) if `module` is in evaluation mode and none of its parameters
+        requires a gradient, which is what Keras means by it.
 
     Raises
     ------
@@ -118,6 +125,9 @@ def to_keras(module: _BatchNorm, *, rank: int | None = None, **options: Any) -> 
     layer.build(tuple(shape))
     # Keras fixes the order: gamma, beta, moving mean, moving variance.
     layer.set_weights([value for value in state.values() if value is not None])
+    learns = [p for p in module.parameters() if p.requires_grad]
+    if "trainable" not in options and not (module.training or learns):
+        layer.trainable = False
     return layer
 
 

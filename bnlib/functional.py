@@ -8,10 +8,11 @@ statistics, and PyTorch's checks.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.overrides import handle_torch_function, has_torch_function
 
-from bnlib import blocked
+from bnlib import blocked, eager
 from bnlib.autograd import BatchNormFunction
 from bnlib.formulas import (
     Moments,
@@ -96,52 +97,64 @@ def batch_norm(
     ----------
     Ioffe & Szegedy (2015), algorithms 1 and 2.
     """
+    tensors = (input, running_mean, running_var, weight, bias)
+    if has_torch_function(tensors):
+        return handle_torch_function(
+            batch_norm, tensors, *tensors, training=training, momentum=momentum, eps=eps
+        )
+    if _is_operator(training, eps, *tensors):
+        return F.batch_norm(*tensors, training, momentum, eps)
     _check_size(input, training, eps)
+    _check_statistics(input, training, running_mean, running_var)
     if input.numel() == 0:
         return _empty(input, weight, bias)
     _check_vectors(input, training, running_mean, running_var, weight, bias)
     _check_types(input, weight, bias, running_mean, running_var)
-    x = input if input.is_contiguous() else input.contiguous(memory_format=_format(input))
     if not training:
         assert running_mean is not None
         assert running_var is not None
-        return _evaluate(x, running_mean.detach(), running_var.detach(), weight, bias, eps)
-    y, batch = _train(x, weight, bias, eps)
+        return _evaluate(_dense(input), running_mean, running_var, weight, bias, eps)
+    y, batch = normalize_batch(input, weight, bias, eps)
     if running_mean is not None and running_var is not None:
-        _update(running_mean, running_var, batch, momentum)
+        update(running_mean, running_var, batch, momentum)
     return y
 
 
-def _transformed() -> bool:
-    """Whether a compiler, or ``torch.func``, is to see formulas and not blocks in place.
+def _is_operator(training: bool, eps: float, *tensors: Tensor | None) -> bool:
+    """Whether whoever watches is to see PyTorch's operator, by which tools know the layer.
 
-    Compilers fuse the formulas by themselves; both derive the gradient from them.
+    In evaluation that is everyone who records; in training only TorchScript, whose exporters
+    know no other way. PyTorch's operator refuses eps = 0 in training.
     """
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if torch.compiler.is_compiling():
+        return not training
+    if training:
+        return eps > 0 and torch._C._is_tracing()
+    return not (eager.plain(*tensors) or eager.transformed())
 
 
-def _train(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+def normalize_batch(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Moments]:
-    if _transformed():
-        batch = moments(x)
-        return normalize(x, batch.mean, batch.var, weight, bias, eps), batch
-    y, mean, var = BatchNormFunction.apply(x, weight, bias, eps)
-    return y, Moments(mean, var, x.numel() // x.shape[1])
+    """Normalise by the batch's own moments; return them too. Checks nothing."""
+    x = _dense(input)
+    if eager.plain(x, weight, bias):
+        y, mean, var = BatchNormFunction.apply(x, weight, bias, eps)
+        return y, Moments(mean, var, x.numel() // x.shape[1])
+    batch = moments(x)
+    return normalize(x, batch.mean, batch.var, weight, bias, eps), batch
 
 
 def _evaluate(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    if _transformed() or any(_tracked(t) for t in (x, weight, bias) if t is not None):
+    """Normalise by the running statistics: the same bits in blocks and by the formulas."""
+    recording = torch.is_grad_enabled() and any(
+        t.requires_grad for t in (x, weight, bias) if t is not None
+    )
+    if recording or x.device.type != "cpu" or not eager.plain(x, mean, var, weight, bias):
         return normalize(x, mean, var, weight, bias, eps)
-    return blocked.normalize(x, mean, var, weight, bias, eps)
-
-
-def _tracked(t: Tensor) -> bool:
-    """Whether a gradient or a tangent will be asked of what is computed from `t`."""
-    wanted = t.requires_grad and torch.is_grad_enabled()
-    return wanted or forward_ad.unpack_dual(t).tangent is not None
+    return blocked.evaluate(x, mean, var, weight, bias, eps)
 
 
 def _empty(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -151,13 +164,17 @@ def _empty(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return y if bias is None else (y + bias[:1].sum()).to(y.dtype)
 
 
-def _update(mean: Tensor, var: Tensor, batch: Moments, momentum: float) -> None:
+def _dense(input: Tensor) -> Tensor:
+    return input if input.is_contiguous() else input.contiguous(memory_format=_format(input))
+
+
+def update(mean: Tensor, var: Tensor, batch: Moments, momentum: float) -> None:
     """Move the running statistics in place, the variance by its unbiased estimate."""
     bessel = batch.count / (batch.count - 1)
-    with torch.no_grad():
+    with torch.no_grad():  # and detached: a recorded graph forgets under what it was recorded
         for running, new, weight in ((mean, batch.mean, 1.0), (var, batch.var, bessel)):
             kept = widen(running) * (1 - momentum)
-            running.copy_(kept.add_(new, alpha=momentum * weight))
+            running.copy_(kept.add_(new.detach(), alpha=momentum * weight))
 
 
 def _format(x: Tensor) -> torch.memory_format:
@@ -176,6 +193,26 @@ def _check_size(input: Tensor, training: bool, eps: float) -> None:
     if eps < 0:
         needed = "positive or zero during training" if training else "non-negative"
         raise ValueError(f"batch_norm eps must be {needed}, but got {eps}")
+
+
+def _check_statistics(
+    input: Tensor, training: bool, running_mean: Tensor | None, running_var: Tensor | None
+) -> None:
+    """Refuse running statistics that cannot be moved, before anything has been."""
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        if running is None:
+            continue
+        if running.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError(
+                f"batch_norm is not differentiable with respect to argument '{name}'. "
+                "This input cannot have requires_grad True."
+            )
+        if training and not eager.batched(input) <= eager.batched(running):
+            raise RuntimeError(
+                f"vmap: the input has a batch for every {name}, which training updates in "
+                "place and which has none: use track_running_stats=False, or stack the "
+                "running statistics and pass them through vmap as well"
+            )
 
 
 def _check_vectors(

@@ -302,3 +302,27 @@ def test_no_framework_is_imported_with_the_module():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}
     )
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("options", KERAS_OPTIONS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=len)
+def test_a_frozen_keras_layer_stays_frozen_both_ways(keras, shape, options):
+    layer = trained_keras(keras, shape, **options)
+    layer.trainable = False
+    x = data(shape, 99)
+    module = convert.from_keras(layer)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    y = module(torch.from_numpy(x).movedim(-1, 1))
+    expected = keras.ops.convert_to_numpy(layer(x, training=True))
+    np.testing.assert_allclose(y.detach().movedim(1, -1).numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert not module.training
+    assert not any(p.requires_grad for p in module.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    back = convert.to_keras(module, rank=len(shape))
+    assert not back.trainable
+    if list(module.parameters()):  # in evaluation only, or with frozen parameters only: not so
+        assert convert.to_keras(module.requires_grad_(True), rank=len(shape)).trainable
+        module.requires_grad_(False)
+    assert convert.to_keras(module.train(), rank=len(shape)).trainable
+    assert convert.from_keras(back, type(module)).training is False
