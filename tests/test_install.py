@@ -65,7 +65,12 @@ class TestMake:
 
     def make(self, folder: Path, python: str) -> subprocess.CompletedProcess[str]:
         command = [require_program("make"), "book", f"PYTHON={python}", f"VENV={folder}/.venv"]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+        # As a user calls it: the tests themselves may run under `make`, which tells its children.
+        outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+        environment = {k: v for k, v in os.environ.items() if k not in outer}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
 
     def test_one_line_says_that_it_is_too_old(self, tmp_path: Path) -> None:
         old = tmp_path / "python3.10"
