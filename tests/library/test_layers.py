@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import sys
-from pathlib import Path
 
+import machine
 import pytest
 import torch
 from conftest import lacks, require
@@ -17,10 +16,6 @@ from torch.optim.swa_utils import update_bn
 
 import bnlib
 from bnlib.layers import BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "tools")]
-
-import machine  # noqa: E402 - tools are no package
 
 
 @pytest.fixture(autouse=True)
